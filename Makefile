@@ -30,10 +30,10 @@ at_once = python -m pytest -q $(1) -m "not alone" $(2) || { [ $$? -eq 1 ] && \
 	echo "== what failed beside others runs again alone" && \
 	python -m pytest -q --last-failed --last-failed-no-failures none -m "not alone" $(2); }
 
-.PHONY: check quick lint types native unit tunnels alone test security mutation soak micro clean
+.PHONY: check quick lint types native fuzz unit tunnels alone test security mutation soak micro clean
 .NOTPARALLEL:
 
-check: lint types native security test
+check: lint types native fuzz security test
 
 # What can be run after every change: nothing that needs a device, a namespace or threads.
 quick: lint types
@@ -54,6 +54,15 @@ types:
 
 native:
 	$(call timed,native,$(MAKE) --no-print-directory -C tests/native check)
+
+# In CI so many inputs for each target, or a second; `make soak` and `make fuzz FUZZ_SECONDS=60
+# FUZZ_RUNS=-1` take longer.
+FUZZ_RUNS = 10000
+FUZZ_SECONDS = 1
+fuzz:
+	$(call timed,fuzz,{ $(MAKE) --no-print-directory -C tests/native fuzz FUZZ_RUNS=$(FUZZ_RUNS) \
+		FUZZ_SECONDS=$(FUZZ_SECONDS) >.fuzz.log 2>&1 || { cat .fuzz.log; exit 1; }; } && \
+		python -m tests.fuzz.run --runs $(FUZZ_RUNS) --seconds $(FUZZ_SECONDS))
 
 test: unit tunnels alone
 
@@ -76,6 +85,7 @@ mutation:
 soak:
 	FASTUN_SOAK=1 python -m pytest -m soak --timeout=7200
 	HYPOTHESIS_PROFILE=soak python -m pytest -q $(UNITS_AT_ONCE) --timeout=7200 tests/property
+	$(MAKE) fuzz FUZZ_RUNS=10000000 FUZZ_SECONDS=0
 	python -m tests.mutation.run --security
 
 # The parts of the data path, three times, and how they stand to the stored baseline.
@@ -90,6 +100,6 @@ micro:
 	python -m bench.micro.compare $(MICRO_RESULT)-[123].json
 
 clean:
-	rm -rf .quick.log build fastun/native/*.so fastun/native/_fastun.c .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .quick.log .fuzz.log build fastun/native/*.so fastun/native/_fastun.c .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -not -path './.venv/*' -exec rm -rf {} +
 	$(MAKE) -C tests/native clean

@@ -29,12 +29,33 @@ struct confined {
  * -ESRCH when the parent is gone. */
 int confine(const struct confine_wanted *wanted, struct confined *confined);
 
+/* Has this process, which has one thread and forks the workers, give up all that they do not need
+ * either, but for the filter and the like of each role. A user of 0 is kept. Returns 0 or -errno: it
+ * must end then. */
+int confine_template(uint32_t user, uint32_t group);
+
+struct confine_gateway_wanted {
+    uint32_t user; /* as above; 0: it stays as it is */
+    uint32_t group;
+    uint32_t workers_user; /* whose processes it may send signals, and nothing else */
+    uint32_t workers_group;
+    const int *readable; /* descriptors of directories; no other file can be opened */
+    size_t n_readable;
+};
+
+/* Has all threads of this process, the gateway, give up what they do not need. On failure it must
+ * end: a part may have been done. Once, and from one thread. */
+int confine_gateway(const struct confine_gateway_wanted *wanted, struct confined *confined);
+
 /* What confine() would find here, without doing any of it. */
 void confine_probe(struct confined *found);
 
 /* The system call by which the last worker of the role broke its filter, and forgets it; -1: it did
  * not. Any number can be there: a worker in an attacker's hands writes what it likes. */
 int64_t stats_take_forbidden_call(struct stats *stats, unsigned role);
+
+/* Sleeps for some milliseconds, by calls that a confined worker may make. */
+void confined_rest(void);
 
 /* ring_attach() for a confined worker: by mmap alone. That ring_create made it is not checked. */
 struct ring *ring_attach_own(int fd, size_t size_bytes);

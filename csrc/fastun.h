@@ -81,6 +81,17 @@ void process_trim_memory(void);
  * which has to call process_die_with_parent itself. */
 int process_fork_sibling(void);
 
+struct process_wanted {
+    const char *const *arguments; /* the first is a path; NULL ends them, and the environment */
+    const char *const *environment;
+    int inherited_fd; /* beside the standard ones, of which two are /dev/null */
+    int log_fd;       /* its stderr; -1: ours */
+    int is_sibling;   /* a child of our parent's */
+};
+
+/* Starts a program in a process group of its own. Returns its process ID, or -errno: none is left. */
+int process_start(const struct process_wanted *wanted);
+
 /* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
  * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
 int aead_has_aes_instructions(void);
@@ -323,8 +334,8 @@ int loop_add_reach(struct loop *loop, unsigned slot, const uint8_t *address, siz
 void loop_clear_reach(struct loop *loop, unsigned slot);
 /* link-writer: whether the route to the peer on UDP leads into the tunnel; then nothing is sent. */
 void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
-/* tun-reader: packets longer than `packet_max` do not fit the path to the peer (0: all fit); packets
- * longer than `whole_max` are sent without "don't fragment" (0: none). */
+/* tun-reader: longer packets than `packet_max` do not fit the path to the peer (0: all fit); longer
+ * ones than `whole_max` go without "don't fragment" (0: none). */
 void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, size_t whole_max);
 /* tun-reader: what the peer joins of pieces, bits of JOINS_; each is to fit the path. */
 void loop_join_pieces(struct loop *loop, unsigned slot, int joins);

@@ -7,6 +7,61 @@
 #include "counters.h"
 #include "fastun.h"
 
+/* -- secrets ----------------------------------------------------------------------------------- */
+
+/* 32 bytes in secret memory (csrc/session/secret_memory.h): a private key of X25519, or the key of one
+ * direction of a session. Python holds the address. */
+struct secret;
+
+struct secret *secret_new(const uint8_t bytes[32]);
+/* A private key of X25519, by the kernel's random numbers. */
+struct secret *secret_new_private(void);
+/* Wipes. */
+void secret_free(struct secret *secret);
+const uint8_t *secret_bytes(const struct secret *secret);
+/* In constant time. */
+int secret_is_equal(const struct secret *secret, const struct secret *other);
+
+/* The key of a direction: seals a data message's content, into `length` and 16 bytes, and opens it,
+ * into 16 less than `length`. No counter may seal twice. Each returns the length; -EBADMSG: it does
+ * not open. */
+int secret_seal(const struct secret *secret, enum aead aead, uint64_t counter, const uint8_t *text,
+                size_t length, uint8_t *sealed);
+int secret_open(const struct secret *secret, enum aead aead, uint64_t counter,
+                const uint8_t *sealed, size_t length, uint8_t *text);
+
+/* X25519 (RFC 7748) by a function `int (*)(uint8_t *shared, const uint8_t *private, const uint8_t
+ * *public)` that returns 0; 0: by libgcrypt's, which takes five times as long as libsodium's. */
+void dh_use(uintptr_t function);
+int dh_public_key(const uint8_t private_key[32], uint8_t public_key[32]);
+
+/* -- a handshake under way --------------------------------------------------------------------- */
+
+/* Noise's symmetric state (Noise 5.2) in secret memory. Each step makes another one of it and leaves
+ * it as it was, so that a message that is refused half way changes nothing. */
+struct noise;
+
+/* InitializeSymmetric, for a name of more than 32 bytes. */
+struct noise *noise_new(const uint8_t *protocol_name, size_t length);
+void noise_free(struct noise *noise);
+/* What both sides have seen; not secret. */
+void noise_hash(const struct noise *noise, uint8_t hash[32]);
+struct noise *noise_mix_hash(const struct noise *noise, const uint8_t *data, size_t length);
+struct noise *noise_mix_key(const struct noise *noise, const uint8_t *material, size_t length);
+/* MixKey of the X25519 of both, which leaves no copy. EDOM: it is zero, the point is of low order. */
+struct noise *noise_mix_dh(const struct noise *noise, const uint8_t private_key[32],
+                           const uint8_t public_key[32]);
+struct noise *noise_mix_key_and_hash(const struct noise *noise, const uint8_t preshared_key[32]);
+/* `sealed` is 16 bytes longer than `text`, and `text` 16 shorter. EBADMSG: it does not open. */
+struct noise *noise_encrypt(const struct noise *noise, const uint8_t *text, size_t length,
+                            uint8_t *sealed);
+struct noise *noise_decrypt(const struct noise *noise, const uint8_t *sealed, size_t length,
+                            uint8_t *text);
+/* The keys of a session: 0 from initiator to responder, 1 the other way. */
+struct secret *noise_split(const struct noise *noise, unsigned direction);
+
+/* -- the region -------------------------------------------------------------------------------- */
+
 /* Which key of a region. */
 struct key_name {
     uint32_t place;

@@ -44,9 +44,9 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     request_queue_size = 2 * CLIENTS_MAX
 
     def __init__(
-        self, address: Any, handler: type[socketserver.BaseRequestHandler], *, bind: bool = True
+        self, bound: socket.socket, handler: type[socketserver.BaseRequestHandler]
     ) -> None:
-        """Listen at ``address``; without ``bind`` the subclass makes the socket. Raises OSError."""
+        """Listen on a bound socket, which is this server's from now on. Raises OSError."""
         self._free = threading.BoundedSemaphore(CLIENTS_MAX)
         # Those that may be shut down, the oldest first, and when that is due. The lock keeps a
         # thread from closing its connection meanwhile: the descriptor could be another's by then.
@@ -54,7 +54,11 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._source_of: dict[socket.socket, bytes] = {}  # of the same
         self._lock = threading.Lock()
         self._is_stopping = False
-        super().__init__(address, handler, bind_and_activate=bind)
+        # TCPServer's would make a socket of its own, which the gateway may not.
+        socketserver.BaseServer.__init__(self, bound.getsockname(), handler)
+        self.socket = bound
+        bound.setblocking(True)  # socketserver waits as long as the socket does
+        self.server_activate()
 
     def start(self) -> None:
         """Answer in a thread of its own until :meth:`stop`."""

@@ -38,7 +38,13 @@ Result = TypeVar("Result")
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 # Other signals that end a process by default and may plausibly be sent to it (signal(7)).
-_OTHERS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU, signal.SIGPWR)
+OTHER_SIGNALS: Final = (
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGXCPU,
+    signal.SIGPWR,
+)
 
 _LOOK_EVERY_S = 0.05
 _RING = (1).to_bytes(8, sys.byteorder)  # eventfd(2)
@@ -65,6 +71,13 @@ def ask(why: str) -> None:
         _asked_by.append(why)
         for bell in _bells:
             os.write(bell, _RING)
+
+
+def ring(bell: int) -> None:
+    """Have an eventfd written to when the end begins, which may be at once."""
+    _bells.append(bell)
+    if is_asked():
+        os.write(bell, _RING)
 
 
 def is_asked() -> bool:
@@ -122,7 +135,7 @@ def take_hang_up() -> bool:
 
 def note() -> None:
     """Record stop signals from now on, for `watched` to see."""
-    handle(_on_signal, (*SIGNALS, *_OTHERS))
+    handle(_on_signal, (*SIGNALS, *OTHER_SIGNALS))
     if not _has_terminal():  # asked now: one that hangs up is none any more when the signal comes
         handle(lambda *_: _hang_ups.append(None), (signal.SIGHUP,))
 
@@ -155,7 +168,7 @@ def watched() -> Iterator[socket.socket]:
             yield readable
         finally:
             # As Python exits it resets its handlers to the default, but leaves SIG_IGN alone.
-            handle(signal.SIG_IGN, (*SIGNALS, *_OTHERS))
+            handle(signal.SIG_IGN, (*SIGNALS, *OTHER_SIGNALS))
             signal.set_wakeup_fd(-1)
 
 
@@ -181,9 +194,7 @@ def guarded(limit_s: float, last_resort: Callable[[], None]) -> Iterator[None]:
             os._exit(1)
 
     threading.Thread(target=guard, name="guard", daemon=True).start()
-    _bells.append(bell)
-    if is_asked():
-        os.write(bell, _RING)
+    ring(bell)
     try:
         yield
     finally:

@@ -5,6 +5,40 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Protocol
+
+
+class StateFiles(Protocol):
+    """Files of the state directory, by their names. Any thread. All raise OSError."""
+
+    def read(self, name: str, bytes_max: int) -> bytes:
+        """As `read`."""
+
+    def replace(self, name: str, content: bytes, *, is_durable: bool = False) -> None:
+        """As `replace`."""
+
+    def path(self, name: str) -> str:
+        """Return where it is, for people."""
+
+
+class OwnFiles:
+    """StateFiles of a directory that this process may write to."""
+
+    def __init__(self, directory: Path) -> None:
+        """Look into it when there is something to do."""
+        self._directory = directory
+
+    def read(self, name: str, bytes_max: int) -> bytes:
+        """As `read`."""
+        return read(self._directory / name, bytes_max)
+
+    def replace(self, name: str, content: bytes, *, is_durable: bool = False) -> None:
+        """As `replace`."""
+        replace(self._directory / name, content, is_durable=is_durable)
+
+    def path(self, name: str) -> str:
+        """Return where it is."""
+        return str(self._directory / name)
 
 
 def read(path: Path, bytes_max: int) -> bytes:

@@ -198,6 +198,12 @@ FAULTS = Row(
                     + "))",
                     "{{role}}: forbidden system call {{call}}",
                 ),
+                (
+                    "sum by (role, reason) (increase(fastun_worker_unresponsive_total{$at}"
+                    + WINDOW
+                    + "))",
+                    "{{role}}: {{reason}}",
+                ),
             ),
             alarm=1,
             width=5,

@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -22,7 +21,9 @@
 #include <unistd.h>
 
 #include "confine/filter.h"
+#include "confine/give_up.h"
 #include "confine/landlock.h"
+#include "shared/pace.h"
 #include "shared/peer_table.h"
 
 /* Of a worker without links: stderr, channel, device, two eventfds, epoll, and in passing those that
@@ -59,15 +60,7 @@ static int set_limits(unsigned role) {
     return error;
 }
 
-/* Without CAP_SETPCAP it stays: no_new_privs and empty sets make it worth nothing. */
-static void empty_bounding_set(void) {
-    for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability) >= 0; capability++)
-        (void)prctl(PR_CAPBSET_DROP, capability);
-}
-
-static int change_user(const struct confine_wanted *wanted) {
-    uid_t user = wanted->user;
-    gid_t group = wanted->group;
+static int change_user(uid_t user, gid_t group) {
     if (user == 0)
         return 0;
     if (setgroups(0, NULL) < 0 || setresgid(group, group, group) < 0 ||
@@ -76,20 +69,13 @@ static int change_user(const struct confine_wanted *wanted) {
     return 0;
 }
 
-static int give_up_capabilities(void) {
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
-    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* Linux 4.3 */
-    return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
-}
-
 /* What every kernel has that fastun runs on. */
 static int give_up_privileges(const struct confine_wanted *wanted) {
     int error = set_limits(wanted->role);
     if (error < 0)
         return error;
-    empty_bounding_set();
-    error = change_user(wanted);
+    give_up_bounding_set();
+    error = change_user(wanted->user, wanted->group);
     if (error == 0)
         error = give_up_capabilities();
     if (error == 0)
@@ -111,6 +97,18 @@ static void set_filter(struct confined *confined, int error) {
     confined->filter_errno = -error;
 }
 
+int confine_template(uint32_t user, uint32_t group) {
+    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+    (void)setrlimit(RLIMIT_MEMLOCK, &unlimited); /* which a worker could not raise any more */
+    give_up_bounding_set();
+    int error = change_user(user, group);
+    if (error == 0)
+        error = give_up_capabilities();
+    if (error == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        error = -errno;
+    return error;
+}
+
 int confine(const struct confine_wanted *wanted, struct confined *confined) {
     if (wanted->role >= N_ROLES)
         return -EINVAL;
@@ -122,6 +120,10 @@ int confine(const struct confine_wanted *wanted, struct confined *confined) {
     set_landlock(confined, landlock_forbid_all());
     set_filter(confined, filter_install(role, &wanted->stats->blocks[role]));
     return 0;
+}
+
+void confined_rest(void) {
+    pace_rest();
 }
 
 void confine_probe(struct confined *found) {

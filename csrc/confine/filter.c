@@ -10,7 +10,6 @@
 #include "confine/filter.h"
 
 #include <errno.h>
-#include <linux/audit.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -23,18 +22,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "confine/architecture.h"
 #include "confine/calls.h"
-
-#if defined(__x86_64__)
-#define ARCHITECTURE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define ARCHITECTURE AUDIT_ARCH_AARCH64
-#endif
 
 /* asm-generic/siginfo.h: what si_code says of a SIGSYS that a filter sends. */
 enum { OF_SECCOMP = 1 };
 
-enum { X32_CALL_BIT = 0x40000000, N_CONDITIONS = 2 };
+enum { N_CONDITIONS = 2 };
 
 #define EVERY_BIT 0xffffffffu
 

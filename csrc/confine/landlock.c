@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 /* linux/landlock.h, where the libc's is older than the kernel. All processors have these numbers. */
-enum { CREATE_RULESET = 444, RESTRICT_SELF = 446, ASK_VERSION = 1 };
+enum { CREATE_RULESET = 444, ADD_RULE = 445, RESTRICT_SELF = 446, ASK_VERSION = 1 };
+
+enum { PATH_BENEATH = 1, READ_FILE = 1u << 2, READ_DIR = 1u << 3 };
 
 struct ruleset {
     uint64_t files, network, scopes;
@@ -41,17 +43,51 @@ int landlock_version(void) {
     return version < 0 ? -errno : (int)version;
 }
 
-int landlock_forbid_all(void) {
+/* Returns the version, or -errno. Of network and scopes so many rights are handled at most. */
+static int make_ruleset(unsigned n_network, unsigned n_scopes, int *fd) {
     int version = landlock_version();
     if (version <= 0)
         return version < 0 ? version : -EOPNOTSUPP;
     struct rights rights = rights_of(version);
-    struct ruleset all = {(1u << rights.n_files) - 1, (1u << rights.n_network) - 1,
-                          (1u << rights.n_scopes) - 1};
-    int fd = (int)syscall(CREATE_RULESET, &all, size_of(version), 0);
-    if (fd < 0)
-        return -errno;
-    int error = syscall(RESTRICT_SELF, fd, 0) < 0 ? -errno : version;
+    n_network = n_network < rights.n_network ? n_network : rights.n_network;
+    n_scopes = n_scopes < rights.n_scopes ? n_scopes : rights.n_scopes;
+    struct ruleset handled = {(1u << rights.n_files) - 1, (1u << n_network) - 1,
+                              (1u << n_scopes) - 1};
+    *fd = (int)syscall(CREATE_RULESET, &handled, size_of(version), 0);
+    return *fd < 0 ? -errno : version;
+}
+
+int landlock_enter(int fd) {
+    return syscall(RESTRICT_SELF, fd, 0) < 0 ? -errno : 0;
+}
+
+int landlock_forbid_all(void) {
+    int fd = -1, version = make_ruleset(2, 2, &fd);
+    if (version < 0)
+        return version;
+    int error = landlock_enter(fd);
     close(fd);
-    return error;
+    return error < 0 ? error : version;
+}
+
+/* linux/landlock.h, packed there. */
+struct __attribute__((packed)) rule {
+    uint64_t allowed;
+    int32_t directory;
+};
+
+int landlock_readable(const int *directories, size_t n, int *fd) {
+    /* The first right of the network is binding, the first scope abstract sockets. The second are
+     * connecting, and signals: the gateway needs both. */
+    int version = make_ruleset(1, 1, fd);
+    for (size_t i = 0; i < n && version > 0; i++) {
+        struct rule rule = {READ_FILE | READ_DIR, directories[i]};
+        if (syscall(ADD_RULE, *fd, PATH_BENEATH, &rule, 0) < 0) {
+            version = -errno;
+            close(*fd);
+        }
+    }
+    if (version < 0)
+        *fd = -1;
+    return version;
 }

@@ -12,7 +12,12 @@ enum step datagrams_read(struct link_reader *reader, unsigned socket_index) {
     int n =
         datagram_batch_receive(reader->datagrams, reader->sockets[socket_index].fd, socket_index);
     stats_call(reader->loop.stats, CALL_recvmmsg);
-    return n > 0 ? datagrams_drain(reader) : STEP_MORE;
+    if (n <= 0) {
+        pace_refused();
+        return STEP_MORE;
+    }
+    pace_accepted();
+    return datagrams_drain(reader);
 }
 
 enum step datagrams_drain(struct link_reader *reader) {

@@ -73,6 +73,8 @@ static enum step look(struct link_reader *reader) {
         wait_ms = shaping_wait_ms(&reader->shaping, clock_now_ns());
     reader->n_ready = epoll_pwait(reader->loop.epoll_fd, reader->ready, READY_MAX, wait_ms, NULL);
     stats_call(reader->loop.stats, CALL_epoll_wait);
+    if (reader->n_ready < 0)
+        pace_refused();
     for (int i = 0; i < reader->n_ready; i++)
         if (reader->ready[i].data.u32 == POLL_CHANNEL)
             step = STEP_DOORBELL;

@@ -33,11 +33,14 @@ enum step stream_read(struct link_reader *reader, unsigned slot) {
     ssize_t n = readv(link->fd, &room, 1);
     stats_call(reader->loop.stats, CALL_readv);
     if (n > 0) {
+        pace_accepted();
         link->rx_end += (size_t)n;
         return stream_drain(reader, slot);
     }
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM || errno == ENOBUFS)) {
+        pace_refused();
         return STEP_MORE;
+    }
     return end_of_stream(reader, slot, n < 0 ? errno : 0);
 }
 

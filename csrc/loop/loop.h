@@ -21,6 +21,7 @@
 #include "loop/refusals.h"
 #include "packet/encapsulation.h"
 #include "shared/mac_table.h"
+#include "shared/pace.h"
 #include "shared/peer_table.h"
 #include "shared/ring.h"
 #include "shared/stats.h"

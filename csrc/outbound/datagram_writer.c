@@ -158,15 +158,19 @@ static enum step send_some(struct link_writer *writer, struct trains *trains, in
         address_train(writer, trains, &left[i], &envelopes[i], &headers[i].msg_hdr);
     int n_sent = sendmmsg(fd, headers, (unsigned)n, MSG_NOSIGNAL | MSG_DONTWAIT);
     stats_call(writer->loop.stats, CALL_sendmmsg);
+    if (n_sent > 0)
+        pace_accepted();
     for (int i = 0; i < n_sent; i++) {
         note_train_taken(writer, &left[i]);
         account_sent(writer, trains, &left[i], 0, N_DROPS);
     }
-    if (n_sent < 0 && errno == EAGAIN) /* the network device has no room; it will */
-        return step_after_wait(
-            wait_fd(fd, POLLOUT, -1, writer->loop.channel_fd, writer->loop.stats));
-    if (n_sent < 0 && errno == EINTR)
-        return STEP_MORE;
+    if (n_sent < 0 && (errno == EAGAIN || errno == EINTR)) {
+        bool is_full = errno == EAGAIN; /* the network device has no room; it will */
+        pace_refused();
+        return is_full ? step_after_wait(
+                             wait_fd(fd, POLLOUT, -1, writer->loop.channel_fd, writer->loop.stats))
+                       : STEP_MORE;
+    }
     if (n_sent <= 0)
         send_refused(writer, trains, left, errno);
     *n_done += n_sent > 0 ? n_sent : 1;
@@ -207,9 +211,11 @@ static uint32_t send_datagrams(struct link_writer *writer, const struct trains *
         int refused = datagram_send_anyhow(writer, train->link, &parcel, 0, 0);
         if (refused == EAGAIN || refused == EINTR) {
             /* Not for the channel: the train is to be finished, and the network makes room. */
+            pace_refused();
             wait_fd(datagram_socket(writer, train->link)->fd, POLLOUT, -1, -1, writer->loop.stats);
             continue;
         }
+        pace_accepted();
         if (refused != 0)
             *error = refused;
         n_failed += refused != 0;

@@ -35,6 +35,9 @@ enum {
      * here may be 64 KiB. One second covers the restart of any worker and the re-dial. */
     NO_LINK_WAIT_MS = 1000,
     NO_LINK_LOOK_MS = 100,
+    /* The kernel reports when a full socket has room. One that it called full for another reason has
+     * room all the time, and no report comes. */
+    FULL_LOOK_MS = 500,
 };
 
 static enum step next_step(struct link_writer *writer);
@@ -201,6 +204,12 @@ static enum step wait_without_link(struct link_writer *writer) {
     return step_after_wait(wait_fd(-1, 0, NO_LINK_LOOK_MS, loop->channel_fd, loop->stats));
 }
 
+static void resume_all(struct link_writer *writer) {
+    for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++)
+        if (link_at(writer, slot) != NULL && writer->links[slot]->is_full)
+            stream_resume(writer, writer->links[slot]);
+}
+
 /* Sleeps on descriptors: the channel, the full sockets and, if prepared, the ring's eventfd. */
 static enum step wait_poll(struct link_writer *writer, int timeout_ms) {
     struct loop *loop = &writer->loop;
@@ -209,6 +218,10 @@ static enum step wait_poll(struct link_writer *writer, int timeout_ms) {
     eventfd_t count;
     int n = epoll_pwait(loop->epoll_fd, events, EPOLL_EVENTS_MAX, timeout_ms, NULL);
     stats_call(loop->stats, CALL_epoll_wait);
+    if (n < 0)
+        pace_refused();
+    else if (n == 0 && timeout_ms > 0)
+        resume_all(writer);
     for (int i = 0; i < n; i++) {
         uint32_t what = events[i].data.u32;
         if (what == POLL_CHANNEL)
@@ -241,10 +254,10 @@ static enum step wait_for_work(struct link_writer *writer) {
     if (writer->n_full == 0)
         return wait_for_record(writer);
     if (writer->n_links == 1)
-        return wait_poll(writer, -1); /* the ring has nothing that could be written */
+        return wait_poll(writer, FULL_LOOK_MS); /* the ring has nothing that could be written */
     if (!ring_prepare_poll(loop->ring, cursor))
         return STEP_MORE;
-    enum step step = wait_poll(writer, -1);
+    enum step step = wait_poll(writer, FULL_LOOK_MS);
     waiter_cancel(loop->self);
     return step;
 }

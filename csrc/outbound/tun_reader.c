@@ -91,8 +91,10 @@ static enum step forward_burst(struct tun_reader *reader) {
     enum step step = has_room ? read_burst(reader, &n_frames) : step_without_room(reader);
     if (has_more && step == STEP_IDLE)
         step = STEP_MORE;
-    if (n_frames > 0)
+    if (n_frames > 0) {
         stats_batch(loop->stats, n_frames);
+        pace_accepted();
+    }
     if (ring_has_unpublished(loop->ring))
         send_in_place_publish(reader);
     return step;
@@ -106,6 +108,24 @@ struct ring_record *tun_reader_reserve(struct tun_reader *reader) {
 
 static enum step step_without_room(const struct tun_reader *reader) {
     return reader->wanted_slot < 0 ? STEP_RING_FULL : STEP_MORE;
+}
+
+/* EIO: the interface is down; ppoll sleeps until it is up again. A kernel without memory has it again
+ * in a moment, and an administrator may change a policy back. A deleted interface is none of them. */
+static bool may_work_again(int error) {
+    return error == EAGAIN || error == EIO || error == ENOMEM || error == ENOBUFS ||
+           error == EPERM || error == EACCES;
+}
+
+/* Nothing was read: usually because there is nothing. */
+static enum step read_failed(struct tun_reader *reader, int error, size_t n_frames) {
+    struct loop *loop = &reader->loop;
+    loop->error = error;
+    if (!may_work_again(error))
+        return STEP_DEVICE_GONE;
+    if (n_frames == 0)
+        pace_refused();
+    return STEP_IDLE;
 }
 
 static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
@@ -122,11 +142,8 @@ static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
         stats_call(loop->stats, CALL_read);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0) {
-            loop->error = errno;
-            /* EIO: the interface is down; ppoll sleeps until it is up again */
-            return errno == EAGAIN || errno == EIO ? STEP_IDLE : STEP_DEVICE_GONE;
-        }
+        if (n < 0)
+            return read_failed(reader, errno, *n_frames);
         if (n < VNET_LENGTH)
             continue; /* not seen from any kernel: a frame is never shorter than its header */
         n_bytes += loop->capture == NULL ? frame_forward(reader, record, (size_t)n, &arrival)

@@ -4,11 +4,9 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
-#ifdef __aarch64__
-#include <sys/auxv.h>
-#endif
 
 #include "session/aead_library.h"
+#include "session/cpu_features.h"
 
 enum { NONCE_COUNTER = 4 };
 
@@ -32,14 +30,7 @@ const char *aead_library_name(void) {
 
 /* Which of them the library uses it finds out by itself. */
 int aead_has_aes_instructions(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul");
-#elif defined(__aarch64__)
-    unsigned long wanted = HWCAP_AES | HWCAP_PMULL;
-    return (getauxval(AT_HWCAP) & wanted) == wanted;
-#else
-    return 0;
-#endif
+    return cpu_has_aes();
 }
 
 /* -- keys -------------------------------------------------------------------------------------- */

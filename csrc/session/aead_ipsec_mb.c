@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "session/cpu_features.h"
 #include "session/secret_memory.h"
 
 #define FEATURES                                                                                   \
@@ -50,12 +51,6 @@ static IMB_MGR *manager;
 
 static struct ipsec_mb_key *whole(struct aead_key *key) {
     return (struct ipsec_mb_key *)(void *)key;
-}
-
-/* Asked before it is loaded, which takes 10 MiB of addresses. */
-static bool is_fast_here(void) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("vaes") && __builtin_cpu_supports("vpclmulqdq");
 }
 
 /* ISO C knows no way from an object's address to a function's; POSIX promises that this is one. */
@@ -97,7 +92,8 @@ static bool is_usable(void) {
 }
 
 static int prepare(void) {
-    if (!is_fast_here() || !load())
+    /* Loading takes 10 MiB of addresses; the library itself looks at all of FEATURES. */
+    if (!cpu_has_avx512() || !load())
         return -ENOTSUP;
     manager = exported.alloc_mb_mgr(0);
     if (manager == NULL)

@@ -58,7 +58,7 @@ static void *map(int fd, int protection) {
     return memory;
 }
 
-/* Pages are locked as they are used; a limit on locked memory is not an error (secret_memory.h). */
+/* Pages are locked as they are used; that a limit keeps them from it is not an error, as in secret_memory.h. */
 static void hide(const struct key_region *region, unsigned direction) {
     if (region->is_secret)
         return;

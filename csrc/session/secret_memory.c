@@ -114,6 +114,13 @@ static void unlist(struct region *region) {
         region->next->previous = region->previous;
 }
 
+/* The one that the next piece of its class comes from: it stays, or a piece that is made and given
+ * back again and again would cost a mapping each time. */
+static bool is_last_with_room(const struct region *region) {
+    struct region **first = list_of(region);
+    return first != NULL && *first == region && region->next == NULL;
+}
+
 static struct header *take(struct region *region) {
     struct header *header = region->free;
     if (header != NULL)
@@ -178,7 +185,7 @@ void secret_memory_free(void *memory) {
     region->n_used--;
     if (was_full)
         list(region);
-    if (region->n_used == 0) {
+    if (region->n_used == 0 && !is_last_with_room(region)) {
         unlist(region);
         munmap(region, region->mapped_bytes);
     }

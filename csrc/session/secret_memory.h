@@ -3,8 +3,8 @@
  * It is locked against swapping as far as RLIMIT_MEMLOCK allows (the kernel's answer is not an
  * error: a key on an encrypted or absent swap is no worse than no tunnel), never in a core dump,
  * never copied to a forked child, and wiped when it is given back. Small pieces of about the same
- * size share a mapping of 16 KiB, which goes back to the kernel with the last of them. For
- * long-lived contexts, not for messages. Any thread.
+ * size share mappings of 16 KiB, of which one stays and the others go back to the kernel with the
+ * last piece in them. For long-lived contexts and handshakes, not for messages. Any thread.
  */
 #ifndef FASTUN_SESSION_SECRET_MEMORY_H
 #define FASTUN_SESSION_SECRET_MEMORY_H

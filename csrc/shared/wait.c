@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "shared/wait.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -9,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shared/pace.h"
 #include "shared/token.h"
 
 void futex_wake_all(_Atomic uint32_t *word) {
@@ -87,6 +89,8 @@ enum wait_end waiter_sleep_for(struct waiter *waiter, uint32_t event, uint64_t m
     }
     stats_call(stats, CALL_futex_wait);
     long slept = futex_wait(&waiter->event, event, most_ns);
+    if (slept != 0 && errno != ETIMEDOUT && atomic_load(&waiter->event) == event)
+        pace_rest(); /* it neither slept nor had a reason not to */
     waiter_cancel(waiter);
     /* Only a wait that ran its whole time asks the channel: a bell that was rung says so itself. */
     if (waiter_is_rung(waiter) || (slept != 0 && channel_speaks(channel_fd)))
@@ -101,6 +105,8 @@ static enum wait_end poll_all(struct pollfd *fds, nfds_t n, int timeout_ms,
                                .tv_nsec = (timeout_ms % 1000) * 1000000L};
     stats_call(stats, CALL_ppoll);
     int n_ready = ppoll(fds, n, timeout_ms < 0 ? NULL : &timeout, NULL);
+    if (n_ready < 0)
+        pace_rest();
     return n_ready > 0 && fds[0].revents != 0 ? WAIT_DOORBELL : WAIT_READY;
 }
 

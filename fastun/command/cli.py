@@ -290,12 +290,17 @@ def _run(role: Role, target: str | None, options: Options) -> None:
     remarks: list[str] = []
     settings = load(role, target, options, remarks.append)
     ending.note()  # an exception that a handler raises is lost where Python calls us back
-    with imports.kept(), imports.without("ssl"):  # which asyncio would like to have: 1 MiB
-        from fastun.gateway.run import run  # noqa: PLC0415 (takes 0.1 s)
+    # Without what asyncio would like to have: 1 MiB.
+    with imports.kept(), imports.without("ssl"):
+        from fastun.host.process import forking, messages  # noqa: PLC0415 (not for all commands)
 
     try:
-        reread = functools.partial(load, role, target, options)
-        run(settings, reread=reread, remarks=remarks)
+        with forking.started(settings, functools.partial(load, role, target, options)) as host:
+            if not settings.hooks.of("pre_up"):  # else when they have run
+                host.begin(messages.Begin())
+            with imports.kept(), imports.without("ssl"):
+                from fastun.gateway.run import run  # noqa: PLC0415 (takes 0.1 s)
+            run(settings, remarks=remarks, host=host)
     except OSError as error:
         # Here and not in main(): click would take a broken pipe for one on stdout and say nothing.
         raise RuntimeFailure(of_the_system(error)) from error

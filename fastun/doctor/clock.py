@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastun.doctor.finding import Finding, finding
 from fastun.session.timestamps import Timestamps
+from fastun.state_file import OwnFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ def check(state: Path, public_key: bytes) -> Finding:
     said = time.strftime("%Y-%m-%d %H:%M:%S UTC", now)
     if not _FIRST_YEAR <= now.tm_year <= _LAST_YEAR:
         return finding("FAIL", f"it is {said}, says this host's clock", "set the clock")
-    behind_s = Timestamps(state, public_key).latest_ns / 1e9 - time.time()
+    behind_s = Timestamps(OwnFiles(state), public_key).latest_ns / 1e9 - time.time()
     if behind_s > _BEHIND_MAX_S:
         message = (
             f"{said}, {behind_s:,.0f} s before the last handshake of this host: the clock was set"

@@ -25,10 +25,12 @@ from fastun.host.dns.name_lookup import NameLookup
 from fastun.host.dns.resolved import NoSuchNameError, UnresolvedError
 from fastun.host.firewall.kill_switch_found import by_hand
 from fastun.host.routing import full_tunnel
-from fastun.link.names import EndpointAddress, literal
+from fastun.host.sockets.address import EndpointAddress
+from fastun.link.names import literal
 from fastun.peers.peer import Peer
 from fastun.session import keys
 from fastun.session.timestamps import Timestamps
+from fastun.state_file import OwnFiles
 from fastun.threads import DaemonThreads
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ class _Check:
     def _trial(self) -> trial.Trial | None:
         if self.own is None or self.gateway is not None:
             return None
-        timestamps = Timestamps(self.settings.state_dir, self.own.public)
+        timestamps = Timestamps(OwnFiles(self.settings.state_dir), self.own.public)
         return trial.Trial(self.own, self.peer, timestamps, self.settings.fwmark)
 
     def _reach(

@@ -21,7 +21,10 @@ _CAP_NET_ADMIN, _CAP_SYS_RESOURCE = 12, 24  # linux/capability.h
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 
 # csrc/session/aead_gcrypt.c refuses older ones.
-_GCRYPT_LIBRARY, GCRYPT_VERSION_MIN = "libgcrypt.so.20", "1.8.0"
+GCRYPT_VERSION_MIN = "1.8.0"
+# A wheel brings its own; it is what the extension module is linked with.
+_BROUGHT = sorted((Path(__file__).parents[2] / "fastun.libs").glob("libgcrypt-*.so*"))
+_GCRYPT_LIBRARY = str(_BROUGHT[0]) if _BROUGHT else "libgcrypt.so.20"
 _GCRY_CIPHER_CHACHA20 = 316  # gcrypt.h
 
 # Of all workers the link-reader locks most: while keys change, up to four sessions a peer
@@ -170,7 +173,7 @@ def libgcrypt(_: Subject) -> Finding:
     if has_chacha == "0":
         fix = "turn FIPS mode off; the encrypted wire needs that cipher"
         return finding("FAIL", f"libgcrypt {version} refuses ChaCha20-Poly1305", fix)
-    return finding("ok", f"libgcrypt {version}")
+    return finding("ok", f"libgcrypt {version}" + (", of this package" if _BROUGHT else ""))
 
 
 def locked_memory(subject: Subject) -> Finding:

@@ -25,7 +25,7 @@ from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
 
 if TYPE_CHECKING:
-    from fastun.link.names import EndpointAddress
+    from fastun.host.sockets.address import EndpointAddress
     from fastun.peers.peer import Peer
     from fastun.session.timestamps import Timestamps
 

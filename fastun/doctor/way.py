@@ -16,7 +16,7 @@ from fastun.doctor.finding import Finding, finding
 from fastun.host.netlink.rtnetlink import RTA_OIF, RouteQuestions, number
 
 if TYPE_CHECKING:
-    from fastun.link.names import EndpointAddress
+    from fastun.host.sockets.address import EndpointAddress
 
 SYS_NET = Path("/sys/class/net")
 

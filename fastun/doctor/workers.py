@@ -9,9 +9,9 @@ from fastun.status.confinement import describe
 def confinement(_: Subject) -> Finding:
     """Check what workers would be confined to, if this process started them."""
     from fastun import native  # noqa: PLC0415 (it may not load: that is a finding)
-    from fastun.lane import worker_user  # noqa: PLC0415 (as above)
+    from fastun.host import users  # noqa: PLC0415 (as above)
 
-    found, chosen = native.probe_confinement(), worker_user.choose()
+    found, chosen = native.probe_confinement(), users.choose()
     lacks = found.lacks
     if chosen.why:
         lacks = (*lacks, f"a user of their own ({chosen.why})")

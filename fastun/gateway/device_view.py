@@ -5,35 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastun.gateway.view import DeviceView, DnsView
-from fastun.host.condition import REPAIRED
 
 if TYPE_CHECKING:
+    from fastun.config.forward import Forward
     from fastun.config.vocabulary import KillSwitch as KillSwitchMode
-    from fastun.host.device import Device
     from fastun.host.dns.state import DnsState
-    from fastun.host.firewall.kill_switch import KillSwitch
+    from fastun.host.process.gateway_device import GatewayDevice
+    from fastun.host.process.messages import KillSwitchNow
 
 
-def fault(device: Device, kill_switch: KillSwitch | None) -> str:
+def fault(device: GatewayDevice) -> str:
     """Return why the host is not as the tunnel needs it; empty where it is. Any thread."""
-    return device.condition.fault() or ("" if kill_switch is None else kill_switch.fault)
+    return device.now.fault or device.now.kill_switch.fault
 
 
-def read(device: Device, kill_switch: KillSwitch | None) -> DeviceView:
+def read(device: GatewayDevice, forward: Forward | None) -> DeviceView:
     """Return the view. Any thread."""
-    condition, repairs = device.condition, dict(device.condition.repairs)
-    if kill_switch is not None:
-        repairs[REPAIRED["kill switch"]] += kill_switch.n_restored
+    now = device.now
     return DeviceView(
         device.name,
         device.mtu,
         device.statistics(),
-        is_up=not condition.is_down,
-        fault=fault(device, kill_switch),
-        repairs=repairs,
-        forward=device.wanted.forward,
-        obstacles=condition.forwarding,
-        kill_switch=_mode(kill_switch),
+        is_up=now.is_up,
+        fault=fault(device),
+        repairs=now.repairs,
+        forward=forward,
+        obstacles=now.obstacles,
+        kill_switch=_mode(now.kill_switch),
         dns=_dns(device.name_servers.state),
     )
 
@@ -44,7 +42,7 @@ def _dns(state: DnsState) -> DnsView | None:
     return DnsView(state.servers, state.domains, state.words, state.is_checked, state.fault)
 
 
-def _mode(kill_switch: KillSwitch | None) -> KillSwitchMode:
-    if kill_switch is None or not kill_switch.is_on:
+def _mode(kill_switch: KillSwitchNow) -> KillSwitchMode:
+    if not kill_switch.is_on:
         return "off"
     return "lan" if kill_switch.has_lan else "on"

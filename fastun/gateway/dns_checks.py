@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from fastun.config.settings import Settings
-    from fastun.host.device import Device
-    from fastun.host.dns.name_servers import NameServers
     from fastun.host.dns.state import DnsState
+    from fastun.host.process.gateway_device import GatewayDevice, GatewayNameServers
     from fastun.link.table import Link
 
 LOOK_S: Final = 2.0
@@ -32,7 +31,7 @@ _LOOKS_WITHOUT: Final = 3
 
 
 def dns_checks(
-    settings: Settings, device: Device, links: Mapping[int, Link]
+    settings: Settings, device: GatewayDevice, links: Mapping[int, Link]
 ) -> Iterator[Coroutine[None, None, None]]:
     """Yield what checks DNS, of a client."""
     if settings.role == "connect":
@@ -44,7 +43,7 @@ class DnsChecks:
 
     def __init__(
         self,
-        name_servers: NameServers,
+        name_servers: GatewayNameServers,
         interface: str,
         links: Mapping[int, Link],
         fault: Callable[[DnsState, str], str] = dns_check.fault,
@@ -60,12 +59,12 @@ class DnsChecks:
         self._n_without = 0  # looks with a link, without servers
         self._log = log.get("dns")
 
-    async def run(self, device: Device) -> None:
+    async def run(self, device: GatewayDevice) -> None:
         """Check, for ever."""
         while True:
             await PACE.next_look(LOOK_S)
             await self.look(time.monotonic())
-            self.say_without(takes_all=device.wanted.takes_all or device.wanted.pushed_all)
+            self.say_without(takes_all=device.now.takes_all)
 
     def say_without(self, *, takes_all: bool) -> None:
         """Say once that names go on being looked up as before, where all else goes inside."""

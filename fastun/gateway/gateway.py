@@ -22,6 +22,7 @@ from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.late_networks import LateNetworks
+from fastun.gateway.library_errors import Restraint
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.outer_endpoints import OuterEndpoints
@@ -30,12 +31,12 @@ from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.quiet import Quiet
 from fastun.gateway.reports import Reports, Sessions
 from fastun.gateway.tap_tasks import tap_tasks
-from fastun.host.device import Device
-from fastun.host.dns.name_lookup import DnsFiles, NameLookup
-from fastun.host.firewall.kill_switch import KillSwitch
-from fastun.host.monitor import HostMonitor
+from fastun.host.dns.name_lookup import NameLookup
+from fastun.host.process.gateway_device import GatewayDevice
+from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.host.routing import full_tunnel
 from fastun.host.routing.route_lookup import RouteLookup
+from fastun.host.sockets.maker import OwnSockets
 from fastun.lane.lane import Lane
 from fastun.lane.template import Template
 from fastun.link import hello
@@ -81,17 +82,13 @@ class Gateway:
     def __init__(
         self,
         settings: Settings,
-        device: Device,
+        device: GatewayDevice,
         constants: TimerConstants,
         *,
-        dns_before: DnsFiles,
         template: Template,
-        kill_switch: KillSwitch,
+        kill_switch: GatewayKillSwitch,
     ) -> None:
-        """Prepare; ``device``, ``kill_switch``, and ``template``, which forks, stay the caller's.
-
-        ``dns_before``: the host's resolver files as they were before there was a device.
-        """
+        """Prepare; device, kill switch, and ``template``, which forks, stay the caller's."""
         self.settings = settings
         self.device = device
         self.started = time.time()
@@ -124,18 +121,21 @@ class Gateway:
         self.session_counts = SessionCounts()
         allow = lambda: kill_switch.allow_lookups if kill_switch.is_on else None  # noqa: E731
         own_dns = lambda: device.name_servers.state.servers  # noqa: E731
-        lookup = NameLookup(settings.fwmark, device.index, dns_before, own_dns, allow)
+        sockets = OwnSockets(settings.fwmark)
+        lookup = NameLookup(
+            settings.fwmark, device.index, device.dns_before, own_dns, allow, sockets=sockets
+        )
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
         names = Names(lookup, outer.place)
-        self.outside = Outside(names, inside, settings.fwmark, attempts, kill_switch)
+        self.outside = Outside(names, inside, sockets, attempts, kill_switch)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
             self._take_udp,
             self._leave_udp,
-            settings.fwmark,
+            sockets,
         )
         self._endpoint_watch = EndpointWatch(self.lane, self.links, self.outside.inside)
         self.sessions: StreamSessions | None = None
@@ -152,6 +152,7 @@ class Gateway:
         ``observed`` is entered first and left last. Raises FastunError when it cannot go on.
         """
         asyncio.get_running_loop().set_default_executor(DaemonThreads())
+        asyncio.get_running_loop().set_exception_handler(Restraint())
         life = Life()
         life.end_when_asked(asked)
         async with contextlib.AsyncExitStack() as stack:
@@ -164,6 +165,7 @@ class Gateway:
     async def _start(
         self, stack: contextlib.AsyncExitStack, observed: Observed, life: Life
     ) -> None:
+        self.device.follow(life.fail)
         stack.callback(self.outside.inside.close)
         stack.callback(self.outside.names.close)
         life.on_hang_up = await stack.enter_async_context(observed(self))
@@ -182,9 +184,9 @@ class Gateway:
         watching = (
             self._watch_peers(quiet),
             self._watch_sessions(quiet),
+            self.lane.watch.run(),
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
-            HostMonitor(self.device).run(),
             LateNetworks(self.device, self.peer_sync, self.push_updates).run(),
             *dns_checks(self.settings, self.device, self.links.by_slot),
             OuterEndpoints(self).run(),
@@ -261,7 +263,7 @@ class Gateway:
             counts=self.session_counts,
         )
         self.sessions = StreamSessions(end)
-        self.sockets = open_for(self.settings, self.outside.inside)
+        self.sockets = open_for(self.settings, self.outside.inside, self.outside.sockets)
         listen = self.settings.listen if self.settings.role == "serve" else ()
         if self.sockets.all() or any(endpoint.scheme == "udp" for endpoint in listen):
             self.datagrams = DatagramSessions(end, self.sockets, self.pushed_settings.take)

@@ -15,14 +15,20 @@ from fastun.link.stream.handshake import (
 )
 from fastun.native import Offload
 from fastun.session.timestamps import Timestamps
+from fastun.state_file import StateFiles
 
 
 def handshaker_for(
-    settings: Settings, offload_max: Offload, peers: PeerSlots, sync: PeerSync
+    settings: Settings,
+    offload_max: Offload,
+    peers: PeerSlots,
+    sync: PeerSync,
+    files: StateFiles | None = None,
 ) -> Handshaker:
     """Return the handshaker of the settings' wire.
 
-    ``offload_max``: the super-packets that the device takes, for the hello.
+    ``offload_max``: the super-packets that the device takes, for the hello. ``files``: those of the
+    state directory.
     """
     if settings.wire == "simpletun":
         return SilentHandshaker(peers, hello.format_without_peer(settings))
@@ -34,6 +40,6 @@ def handshaker_for(
         return hello.own(sync.settings, offload_max, push)
 
     plain = hello.format_without_peer(settings) if settings.mode == "tun" else None
-    timestamps = Timestamps(settings.state_dir, sync.own.public)
+    timestamps = Timestamps(files, sync.own.public)
     exchange = KeyExchange(peers, sync.own, hello_for, timestamps)
     return SealedHandshaker(exchange, plain)

@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 from fastun.config.settings import Settings
-from fastun.host.device import Device
+from fastun.host.process.gateway_device import GatewayDevice
 from fastun.lane.lane import LanePlan
 from fastun.native import Waiting, Wire
 
@@ -16,7 +16,7 @@ SPIN_ABOVE_CORES: Final = 2
 SPIN_US: Final = 30
 
 
-def plan_of(settings: Settings, device: Device) -> LanePlan:
+def plan_of(settings: Settings, device: GatewayDevice) -> LanePlan:
     """Return the plan of the lane."""
     return LanePlan(
         device.fd,

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from fastun.config.settings import Settings
 from fastun.endpoint import Endpoint
-from fastun.host.device import Device
+from fastun.host.process.gateway_device import GatewayDevice
 from fastun.lane.lane import Lane
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.listening import Listening
@@ -31,7 +31,7 @@ class LinkOwner(StreamOwner, Protocol):
     """The gateway, as far as links need it."""
 
     settings: Settings
-    device: Device
+    device: GatewayDevice
     lane: Lane
     links: LinkTable
     outside: Outside
@@ -83,8 +83,7 @@ async def _make_way(owner: LinkOwner) -> None:
         return {endpoint.port for endpoint in _streams(owner.settings)}
 
     def has_routes() -> bool:
-        wanted = owner.device.wanted
-        return bool(wanted.routes or wanted.behind)
+        return owner.device.now.has_routes
 
     await make_way(owner.outside.inside, ports, has_routes)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.gateway.peer_sync import PeerSync
     from fastun.gateway.pushed_settings import PushedSettings
-    from fastun.host.device import Device
+    from fastun.host.process.gateway_device import GatewayDevice
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.listening import Listening
@@ -32,7 +32,7 @@ class Changing(Protocol):
     """What changes of a gateway: gateway.Gateway, which is above this module."""
 
     settings: Settings
-    device: Device
+    device: GatewayDevice
     lane: Lane
     links: LinkTable
     listening: Listening
@@ -127,7 +127,7 @@ class _Owned:
         gateway = self._gateway
         kill_switch, endpoints = gateway.outside.kill_switch, OuterEndpoints(gateway).endpoints()
         if kill_switch is not None:
-            await kill_switch.turn(now, endpoints, gateway.device.wanted)
+            await kill_switch.turn(now, endpoints)
         return ()
 
     async def log(self, _: Settings, now: Settings) -> Iterable[str]:
@@ -135,5 +135,6 @@ class _Owned:
         return ()
 
     async def all(self, _: Settings, now: Settings) -> Iterable[str]:
+        await asyncio.to_thread(self._gateway.device.adopt, now)
         self._gateway.settings = now
         return ()

@@ -11,8 +11,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from fastun.host.firewall.kill_switch_rules import OuterEndpoint
 from fastun.host.routing import outer_addresses
+from fastun.host.routing.outer_addresses import OuterEndpoint
 from fastun.link.source_limits import TokenBucket
 from fastun.pace import PACE
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from fastun.config.settings import Settings
     from fastun.gateway.pushed_settings import PushedSettings
-    from fastun.host.device import Device
-    from fastun.host.firewall.kill_switch import KillSwitch
+    from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
     from fastun.host.routing.outer_addresses import OuterAddress
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
@@ -43,7 +42,6 @@ class Sender(Protocol):
     """The gateway, as far as its own packets go."""
 
     settings: Settings
-    device: Device
     lane: Lane
     links: LinkTable
     outside: Outside
@@ -100,12 +98,12 @@ class OuterEndpoints:
         await self._sender.pushed_settings.place_outer()
 
     async def run(self) -> None:
-        """Keep a kill switch while there is one, and have it follow peers that move, for ever."""
+        """Have a kill switch, while there is one, follow peers that move, for ever."""
         kill_switch = self._sender.outside.kill_switch
         if kill_switch is not None and self._sender.settings.role == "connect":
-            await asyncio.gather(kill_switch.run(), self._follow_all(kill_switch))
+            await self._follow_all(kill_switch)
 
-    async def _follow_all(self, kill_switch: KillSwitch) -> None:
+    async def _follow_all(self, kill_switch: GatewayKillSwitch) -> None:
         limit = TokenBucket(FOLLOWED_PER_SECOND, FOLLOWED_BURST)
         while True:
             await kill_switch.turned_on.wait()
@@ -114,11 +112,10 @@ class OuterEndpoints:
             await PACE.next_look(LOOK_INTERVAL_S)
 
     def _is_followed(self) -> bool:
-        kill_switch, wanted = self._sender.outside.kill_switch, self._sender.device.wanted
-        return kill_switch is None or kill_switch.follows(self.endpoints(), wanted)
+        kill_switch = self._sender.outside.kill_switch
+        return kill_switch is None or kill_switch.follows(self.endpoints())
 
     async def _follow(self) -> None:
-        kill_switch, wanted = self._sender.outside.kill_switch, self._sender.device.wanted
-        endpoints = self.endpoints()
-        if kill_switch is not None and not kill_switch.follows(endpoints, wanted):
-            await asyncio.to_thread(kill_switch.follow, endpoints, wanted)
+        kill_switch, endpoints = self._sender.outside.kill_switch, self.endpoints()
+        if kill_switch is not None and not kill_switch.follows(endpoints):
+            await asyncio.to_thread(kill_switch.follow, endpoints)

@@ -24,7 +24,7 @@ from fastun.host.routing.other_networks import short_of_most
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
-    from fastun.host.device import Device
+    from fastun.host.process.gateway_device import GatewayDevice
     from fastun.host.routing.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network, Peer
 
@@ -45,7 +45,7 @@ class PushedSettings:
     def __init__(
         self,
         settings: Settings,
-        device: Device,
+        device: GatewayDevice,
         set_keepalive: Callable[[Peer, int], None],
         outer: Callable[[], set[OuterAddress]] = set,
     ) -> None:

@@ -18,7 +18,7 @@ from fastun.session import clock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.host.device import Device
+    from fastun.host.process.gateway_device import GatewayDevice
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.outside import Outside
@@ -35,7 +35,7 @@ _MOVING: Final = ("tun-reader", "tun-writer")
 class Tunnel(Protocol):
     """The gateway, as far as something can move in it."""
 
-    device: Device
+    device: GatewayDevice
     lane: Lane
     links: LinkTable
     outside: Outside
@@ -61,6 +61,7 @@ class Quiet:
         is_quiet = now_s - self._moved_s >= AFTER_S and not self._waits()
         if is_quiet and not PACE.is_quiet:
             PACE.is_quiet = True
+            self._tunnel.device.set_quiet(is_quiet=True)
             asyncio.get_running_loop().add_reader(self._tunnel.device.fd, self.end)
         elif not is_quiet:
             self.end()
@@ -71,6 +72,7 @@ class Quiet:
             asyncio.get_running_loop().remove_reader(self._tunnel.device.fd)
             self._moved_s = clock.boottime_s()
             PACE.end_quiet()
+            self._tunnel.device.set_quiet(is_quiet=False)
 
     def left_s(self) -> float:
         """Return for how long no timer of a peer is due."""

@@ -18,24 +18,24 @@ from fastun.config.settings import Settings
 from fastun.errors import FastunError
 from fastun.gateway.captures import Captures
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
+from fastun.gateway.late_networks import with_networks
 from fastun.gateway.live_parts import parts_of
-from fastun.gateway.reload import Part, Reload, Reread
+from fastun.gateway.reload import Part, Reload
 from fastun.gateway.settings_change import LIVE
 from fastun.gateway.viewer import Viewer
 from fastun.hooks.gateway import GatewayHooks
 from fastun.hooks.peers import PeerHooks
-from fastun.host.device import Device
-from fastun.host.dns.name_lookup import DnsFiles
-from fastun.host.firewall import kill_switch_found
-from fastun.host.firewall.forward_ways import with_networks
-from fastun.host.firewall.kill_switch import KillSwitch
-from fastun.host.journal.journal import Journal
-from fastun.host.routing.routes import prepared
+from fastun.host import users
+from fastun.host.process import forking, messages
+from fastun.host.process.client import HostClient
+from fastun.host.process.gateway_device import GatewayDevice
+from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.lane.template import Template
 from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
 from fastun.status.capture_service import CaptureService
+from fastun.status.server import own_socket
 from fastun.status.server import serve as serve_status
 
 if TYPE_CHECKING:
@@ -48,15 +48,16 @@ _ALL: Final = frozenset(LIVE)  # fields of the settings, of which some part chan
 def run(
     settings: Settings,
     constants: TimerConstants | None = None,
-    reread: Reread | None = None,
     remarks: Iterable[str] = (),
+    host: HostClient | None = None,
 ) -> None:
     """Run a gateway until it is asked to stop, and undo its changes of the host.
 
-    ``reread`` returns the settings of the same command line and file as they are now (ConfigError).
-    ``remarks`` are what is hardly meant in them, a line each.
+    ``remarks`` are what is hardly meant in the settings, a line each. ``host`` is the host process
+    of these settings; it may have been asked to begin, and is ended here.
     Main thread only. Raises FastunError, also for what could not be undone.
     """
+    host = host or forking.started(settings)  # before there is a thread
     log.configure(*settings.log)
     log.unblock()
     _warn_of_exposed(settings)
@@ -65,42 +66,52 @@ def run(
     descriptors.allow()
     with (
         ending.watched() as asked,
-        Journal(settings.state_dir, settings.interface) as journal,
+        _restored(host),
         contextlib.suppress(ending.AskedToStop),
-        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal, settings.interface)),
+        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(host)),
     ):
         ending.check()
-        with Template() as template:  # it imports while the device is made
-            settings = with_networks(prepared(settings))
-            dns_before = DnsFiles.read()
+        if settings.hooks.of("pre_up"):
+            host.have(messages.UndoLeft())
+        # The template imports while the device is made.
+        with Template(users=users.choose()) as template, GatewayHooks(settings) as hooks:
+            host.begin(messages.Begin())
             with (
-                GatewayHooks(settings) as hooks,
-                KillSwitch(settings, journal) as switch,
-                Device(settings, journal) as device,
-                hooks.while_up(lambda: device.wanted.pushed_addresses),
+                GatewayDevice(host, settings) as device,
+                hooks.while_up(lambda: device.now.pushed_addresses),
             ):
-                switch.remove_left()
+                settings = with_networks(replace(settings, fwmark=device.fwmark), device.networks)
                 gateway = Gateway(
                     settings,
                     device,
                     constants or TimerConstants(),
-                    dns_before=dns_before,
                     template=template,
-                    kill_switch=switch,
+                    kill_switch=GatewayKillSwitch(host),
                 )
-                observing = functools.partial(observed, reread=reread, hooks=hooks)
+                observing = functools.partial(observed, host=host, hooks=hooks)
                 asyncio.run(gateway.run(asked, observing))
+
+
+@contextlib.contextmanager
+def _restored(host: HostClient) -> Iterator[None]:
+    """Have the host process undo the journal at the end. Raises RuntimeFailure for what it cannot.
+
+    But for no other error.
+    """
+    with host:
+        yield
+        host.have(messages.End())
 
 
 @contextlib.asynccontextmanager
 async def observed(
     gateway: Gateway,
-    reread: Reread | None = None,
+    host: HostClient | None = None,
     hooks: GatewayHooks | None = None,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve the gateway's metrics and its control socket; yields what reloads. RuntimeFailure.
 
-    ``reread`` as of `run`. ``hooks`` follow the peers.
+    ``host`` reads the settings again. ``hooks`` follow the peers.
     """
     settings, viewer = gateway.settings, Viewer(gateway)
     path = control.socket_path(settings.run_dir, settings.interface)
@@ -115,10 +126,10 @@ async def observed(
         of_others = (Part(frozenset(["metrics"]), metrics.change), Part(_ALL, hooks.change))
         parts = (*of_others, *parts_of(gateway))
         running = functools.partial(_running, gateway)
-        reload = Reload(running, _rereading(gateway, reread), parts, viewer.note_reload)
+        reload = Reload(running, _rereading(gateway, host), parts, viewer.note_reload)
         await stack.enter_async_context(
             serve_status(
-                path,
+                own_socket(path),
                 viewer.view,
                 gateway.peer_sync.refresh,
                 reload,
@@ -138,13 +149,16 @@ def _running(gateway: Gateway) -> Settings:
     return settings
 
 
-def _rereading(gateway: Gateway, reread: Reread | None) -> Reread:
+def _rereading(
+    gateway: Gateway, host: HostClient | None
+) -> Callable[[Callable[[str], None]], Settings]:
     settings = gateway.settings
 
     def read(remark: Callable[[str], None]) -> Settings:
-        if reread is None:
+        if host is None:
             return settings
-        read = with_networks(reread(remark), but=gateway.device.index)
+        running = _running(gateway)
+        read = with_networks(host.reading.read(running, remark), gateway.device.networks)
         # The mark that fastun has chosen stays as long as none is configured.
         return read if read.fwmark else replace(read, fwmark=settings.fwmark)
 
@@ -181,11 +195,15 @@ class _Metrics:
 
     def begin(self, where: tuple[str, int]) -> None:
         """Answer there. Raises RuntimeFailure."""
-        from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (http.server and more)
-
-        self._server = MetricsServer(self._viewer.view, self._viewer.health)
+        self._server = self._made()
         self._server.begin(where)
         self._watch(where)
+
+    def _made(self) -> MetricsServer:
+        from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (http.server and more)
+
+        sockets = self._gateway.outside.sockets
+        return MetricsServer(self._viewer.view, self._viewer.health, sockets)
 
     def _watch(self, where: tuple[str, int]) -> None:
         for address in literal(*where):
@@ -193,9 +211,7 @@ class _Metrics:
 
     async def _change(self, before: tuple[str, int] | None, now: tuple[str, int] | None) -> None:
         if self._server is None:
-            from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (as above)
-
-            self._server = MetricsServer(self._viewer.view, self._viewer.health)
+            self._server = self._made()
         await asyncio.to_thread(self._server.change, now)  # it may look up a name
         for address in () if before is None else literal(*before):
             self._gateway.listening.forget("metrics.listen", address)
@@ -217,8 +233,7 @@ def _warn_of_exposed(settings: Settings) -> None:
         log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
 
 
-def _end_regardless(journal: Journal, interface: str) -> None:
-    journal.undo_all()
-    kill_switch_found.say_that_it_remains(interface)
+def _end_regardless(host: HostClient) -> None:
+    host.close()
     log.get("gateway").error("the gateway did not stop in time; the host was restored without it")
     log.end()

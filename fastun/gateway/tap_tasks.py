@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Coroutine
 
 from fastun.host.bridge_mtu import BridgeMtu
-from fastun.host.device import Device
 from fastun.host.own_macs import OwnMacs
+from fastun.host.process.gateway_device import GatewayDevice
 from fastun.lane.lane import Lane
 from fastun.native import Mode
 
 
-def tap_tasks(device: Device, lane: Lane) -> tuple[Coroutine[None, None, None], ...]:
+def tap_tasks(device: GatewayDevice, lane: Lane) -> tuple[Coroutine[None, None, None], ...]:
     """Return what runs beside the rest; nothing for a TUN device."""
     if device.mode is not Mode.TAP:
         return ()

@@ -164,6 +164,7 @@ class WorkerView(msgspec.Struct, frozen=True):
     queue_delay: Histogram  # in seconds; of writers
     confined: Confined | None  # None until it has started once
     forbidden_calls: dict[str, int]  # system calls that it was killed for, by number
+    unresponsive: dict[str, int]  # how often it was replaced for being so, by "stopped" and "stuck"
 
 
 class LaneView(msgspec.Struct, frozen=True):

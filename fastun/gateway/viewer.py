@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from fastun.config.settings import Settings
     from fastun.gateway.peer_sync import PeerSync
-    from fastun.host.device import Device
+    from fastun.host.process.gateway_device import GatewayDevice
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.datagram.sockets import UdpSockets
@@ -76,7 +76,7 @@ class Running(Protocol):
     """What is read of a gateway: gateway.Gateway, which is above this module."""
 
     settings: Settings
-    device: Device
+    device: GatewayDevice
     lane: Lane
     links: LinkTable
     peer_slots: PeerSlots
@@ -132,7 +132,7 @@ class Viewer:
             is_linked=bool(gateway.links.by_slot),
             needs_link=gateway.settings.role == "connect",
             waits_for=gateway.listening.waits_for(),
-            device_fault=device_view.fault(gateway.device, gateway.outside.kill_switch),
+            device_fault=device_view.fault(gateway.device),
             dns_fault=gateway.device.name_servers.state.fault,
         )
 
@@ -160,7 +160,7 @@ class Viewer:
         )
         return GatewayView(
             configuration=_configuration(gateway, self.read),
-            device=device_view.read(gateway.device, gateway.outside.kill_switch),
+            device=device_view.read(gateway.device, gateway.settings.forward),
             peers=tuple(
                 self._peer(slotted, views.get(slot)) for slot, slotted in _peers(gateway.peer_slots)
             ),
@@ -229,6 +229,7 @@ class Viewer:
             queue_delay=Histogram(_powers_of_2(delays, 1e6), delays, sum_ns / 1e9),
             confined=worker.confined,
             forbidden_calls=dict(worker.forbidden_calls),
+            unresponsive=self._gateway.lane.watch.ended_of(role),
         )
 
 

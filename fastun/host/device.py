@@ -98,6 +98,11 @@ class Device:
         return self._wanted
 
     @property
+    def is_here(self) -> bool:
+        """Whether it is in the network namespace that it was made in. Any thread."""
+        return self._moved is None
+
+    @property
     def mtu(self) -> int:
         """The inner MTU, in bytes. Any thread."""
         return self.inner_mtu.bytes

@@ -24,7 +24,7 @@ from fastun.host.netlink.notices import Concern, Filter, Notices
 from fastun.pace import PACE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from fastun.host.device import Device
     from fastun.host.wanted import Applied, Change
@@ -83,9 +83,10 @@ class RepairLimit:
 class HostMonitor:
     """Of one device. Event loop only; `run` in the namespace that the device was made in."""
 
-    def __init__(self, device: Device) -> None:
-        """Prepare."""
+    def __init__(self, device: Device, on_step: Callable[[], None] = lambda: None) -> None:
+        """Prepare; ``on_step`` is called after each look."""
         self._device = device
+        self._on_step = on_step
         self._condition = device.condition
         self._limit = RepairLimit()
         self._dns = DnsWatch(device.name)
@@ -109,8 +110,14 @@ class HostMonitor:
                     error=error.strerror,
                 )
                 return
-            with notices:
-                await self._watch(notices)
+            try:
+                with notices:
+                    await self._watch(notices)
+            except OSError as error:  # the kernel has no memory, or no room, to wait with
+                self._log.warning(
+                    "cannot watch this host for a moment; trying again", error=error.strerror
+                )
+                await asyncio.sleep(LOOK_S)
 
     async def _watch(self, notices: Notices) -> None:
         """Watch until the device is in another namespace."""
@@ -122,6 +129,7 @@ class HostMonitor:
                 await asyncio.sleep(GATHER_S)
             self._pending |= notices.read(filter_.concern)
             await self._step(time.monotonic())
+            self._on_step()
 
     async def _step(self, now: float) -> None:
         if now - self._looked_s >= LOOK_S:

@@ -8,25 +8,26 @@ which the other reads as end of file.
 from __future__ import annotations
 
 import array
-import contextlib
+import errno
 import os
 import socket
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from fastun.errors import RuntimeFailure
 from fastun.lane import packing
 from fastun.lane.messages import MESSAGE_BYTES_MAX, Message
 
+_Result = TypeVar("_Result")
+
 FDS_MAX = 16  # Boot has the most
 
-# What may wait in a channel: as many handshake messages as the link-reader's gate lets through at
-# once (csrc/inbound/handshake_gate.h). The kernel counts some 1 KiB a message.
-BUFFER_BYTES = 1024 * 1024
 #: What the template answers to a request (template.py): a worker's process ID, or a negative errno.
 FORK_ANSWER: Final = struct.Struct("=i")
 
-_SO_SNDBUFFORCE = 32  # linux/socket.h
+# What passes when the kernel has memory again.
+_SHORTAGES: Final = frozenset({errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
 
 
 class DescriptorsLost(RuntimeFailure):
@@ -45,6 +46,7 @@ class Channel:
         """Take over ``end``, a SEQPACKET socket."""
         self._socket = end
         self._flags = 0  # of each call: a confined worker may not change the socket itself
+        self._rest: Callable[[], None] | None = None
 
     def fileno(self) -> int:
         """Return the descriptor, for a selector or for passing on."""
@@ -58,7 +60,8 @@ class Channel:
         """
         # Not by socket.send_fds, which ignores its flags.
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        self._socket.sendmsg([packing.pack(message)], rights, self._flags)
+        packed = [packing.pack(message)]
+        self._patiently(lambda: self._socket.sendmsg(packed, rights, self._flags))
 
     def receive(self) -> tuple[Message, list[int]] | None:
         """Return one message and its descriptors (the caller's to close), or None at the end.
@@ -66,7 +69,7 @@ class Channel:
         Raises BlockingIOError when there is none now, RuntimeFailure for an invalid message and
         DescriptorsLost for one whose descriptors did not all come.
         """
-        data, fds, flags = _receive(self._socket, self._flags)
+        data, fds, flags = self._patiently(lambda: _receive(self._socket, self._flags))
         if not data:
             return None
         if flags & socket.MSG_TRUNC:
@@ -86,17 +89,32 @@ class Channel:
         """Choose between waiting in receive and BlockingIOError."""
         self._flags = 0 if blocking else socket.MSG_DONTWAIT
 
+    def bear_shortages(self, rest: Callable[[], None]) -> None:
+        """Take a want of memory for a channel that is full or empty: wait, or BlockingIOError.
+
+        Waiting calls ``rest`` between two tries. Without this it is an OSError.
+        """
+        self._rest = rest
+
+    def _patiently(self, call: Callable[[], _Result]) -> _Result:
+        while True:
+            try:
+                return call()
+            except OSError as error:
+                if self._rest is None or error.errno not in _SHORTAGES:
+                    raise
+                if self._flags & socket.MSG_DONTWAIT:
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+                self._rest()
+
     def close(self) -> None:
         """Close this end."""
         self._socket.close()
 
 
-def pair() -> tuple[Channel, socket.socket]:
+def of(ends: tuple[socket.socket, socket.socket]) -> tuple[Channel, socket.socket]:
     """Return the gateway's end, not blocking, and the raw end for a worker to inherit."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in (ours, theirs):
-        with contextlib.suppress(OSError):  # without CAP_NET_ADMIN the usual 200 KiB do
-            end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, BUFFER_BYTES)
+    ours, theirs = ends
     channel = Channel(ours)
     channel.set_blocking(False)
     return channel, theirs

@@ -25,6 +25,7 @@ from fastun.lane.capture import LaneCapture
 from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGateway, ToWorker
 from fastun.lane.switch import Switch
 from fastun.lane.template import FAULTS, Template
+from fastun.lane.watch import LaneWatch
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import (
     DIRECTIONS,
@@ -49,22 +50,25 @@ from fastun.native import (
 RING_BYTES = 1024 * 1024
 
 # A worker that so often in a row could not be spawned, or died before it said Ready, will not do
-# better the next time.
+# better the next time. Where one has worked before, memory or descriptors may be short, and that
+# passes: a tunnel that has worked is given up after a minute.
 BOOT_FAILURES_MAX = 5
+LATER_FAILURES_MAX = 120
 
 # One that says Ready and then dies young so often in a row is replaced without haste: it would
 # burn a core and fill the log.
 SHORT_LIFE_S = 0.25
 SHORT_LIVES_MAX = 5
-RESPAWN_DELAY_S = 1.0
+RESPAWN_DELAY_S = 0.5
 
 # How often a fresh template is looked at.
 TEMPLATE_LOOK_S = 0.005
 
 # A worker that crashes costs a fresh template, some 70 ms of CPU. Whoever can crash one gets so
-# many at once; after that each waits for RESPAWN_DELAY_S.
+# many at once; after that each waits.
 FAULTS_MAX = 5
 FAULTS_WINDOW_S = 10.0
+FAULT_DELAY_S = 1.0
 
 
 class LanePlan(msgspec.Struct, frozen=True):
@@ -123,6 +127,7 @@ class Lane:
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
+        self.watch = LaneWatch(self.workers, template)
         self.plan = plan
         self._capture: LaneCapture | None = None
         self._faults: deque[float] = deque(maxlen=FAULTS_MAX)  # when, of all workers
@@ -244,9 +249,10 @@ class Lane:
         except OSError as error:
             worker.kill(f"cannot send it commands: {error.strerror}")
 
-    def _start_later(self, worker: WorkerProcess) -> None:
+    def _start_later(self, worker: WorkerProcess, *, is_fault: bool = False) -> None:
         loop = asyncio.get_running_loop()
-        worker.respawn = loop.call_later(RESPAWN_DELAY_S, self._start_after_all, worker)
+        delay_s = FAULT_DELAY_S if is_fault else RESPAWN_DELAY_S
+        worker.respawn = loop.call_later(delay_s, self._start_after_all, worker)
 
     def _start_after_all(self, worker: WorkerProcess) -> None:
         """Start a worker that there was none of for a while.
@@ -267,7 +273,8 @@ class Lane:
     def _gives_up(self, worker: WorkerProcess, why: str) -> bool:
         """Count a failure to start; whether it was the last, which ends the gateway."""
         worker.boot_failures += 1
-        if worker.boot_failures < BOOT_FAILURES_MAX:
+        has_worked = worker.confined is not None
+        if worker.boot_failures < (LATER_FAILURES_MAX if has_worked else BOOT_FAILURES_MAX):
             return False
         self._owner.on_failure(
             RuntimeFailure(
@@ -311,7 +318,7 @@ class Lane:
             self._start_when_ready(worker)
         else:
             self._owner.on_death(worker)
-            self._start_later(worker)
+            self._start_later(worker, is_fault=is_fault)
 
     def _note_confined(self, worker: WorkerProcess, confined: Confined) -> None:
         if self.keys.secret_error:
@@ -321,7 +328,7 @@ class Lane:
         if is_first and confined.lacks:
             said = ", ".join(confined.lacks)
             self._log.warning("this kernel cannot fully confine the workers", lacks=said)
-        if why := self._template.worker_user.why:
+        if why := self._template.users.why:
             lacks = (*confined.lacks, f"a user of their own ({why})")
             confined = structs.replace(confined, lacks=lacks)
         worker.confined = confined

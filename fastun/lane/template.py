@@ -20,15 +20,15 @@ import errno
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final, Self
 
 from fastun import log
 from fastun.errors import RuntimeFailure
-from fastun.lane import worker_user
+from fastun.host import template_start
+from fastun.host.sockets.maker import OWN, SocketMaker
+from fastun.host.users import KEPT, Users
 from fastun.lane.channel import FORK_ANSWER
 
 #: After a worker's death by one of these, no other one may be forked from the same template.
@@ -42,21 +42,36 @@ FAULTS: Final = frozenset(
 READY_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 1.0
 _END_LIMIT_S = 0.5
+_LOOK_INTERVAL_S = 0.001
 
 #: What the titles of the template and of workers begin with.
 TITLE: Final = "fastun: "
 
 
+# Returns the process ID of a template, a child of ours, and our end of its channel. OSError.
+Start = Callable[[], tuple[int, socket.socket]]
+
+
 class Template:
     """The template process of one gateway. Use as a context manager, on the main thread."""
 
-    def __init__(self) -> None:
-        """Prepare; nothing runs yet."""
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(
+        self,
+        sockets: SocketMaker = OWN,
+        users: Users = KEPT,
+        start: Start | None = None,
+    ) -> None:
+        """Prepare; nothing runs yet. ``sockets`` makes the workers' channels.
+
+        Workers are of ``users``. ``start`` does what this process may not do itself.
+        """
+        self.sockets = sockets
+        self.users = users
+        self._start_one = start or (lambda: template_start.started(users, os.getpid()))
+        self._pid: int | None = None
         self._channel: socket.socket | None = None
         self._is_ready = False
         self._started_s = 0.0
-        self.worker_user = worker_user.choose()
         self._answered: set[int] = set()  # workers whose process IDs are known
         self._may_have_lost = False  # one that was forked, and whose ID was never said
         self._log = log.get("lane")
@@ -79,7 +94,7 @@ class Template:
     @property
     def pid(self) -> int | None:
         """The process, if it runs."""
-        return None if self._process is None else self._process.pid
+        return self._pid
 
     def fork(self, name: str, inherited: socket.socket) -> int:
         """Return the process ID of a new worker, a child of ours, that has ``inherited``.
@@ -155,37 +170,29 @@ class Template:
             self._start()
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, contextlib.ExitStack() as undo:
-            undo.callback(ours.close)
-            user = self.worker_user
-            numbers = (theirs.fileno(), os.getpid(), user.user, user.group)
-            module = "fastun.lane.template_process"
-            # -I: neither the environment nor the current directory has a say in what is imported.
-            # -u: a line that does not fit a full stderr is lost at once, and does not block it.
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-u", "-m", module, *map(str, numbers)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log.stderr_of_workers(),
-                cwd=Path("/"),
-                process_group=0,  # as its workers (worker.py)
-            )
-            undo.pop_all()
-        self._channel, self._is_ready, self._started_s = ours, False, time.monotonic()
+        self._pid, self._channel = self._start_one()
+        self._is_ready, self._started_s = False, time.monotonic()
 
     def _end(self) -> None:
         """Close its channel, which ends it, and collect it; one that stays is killed."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-        process, self._process = self._process, None
-        if process is None:
+        pid, self._pid = self._pid, None
+        if pid is None:
             return
-        try:
-            process.wait(_END_LIMIT_S if self._is_ready else 0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_END_LIMIT_S)
+        if not _collected(pid, _END_LIMIT_S if self._is_ready else 0):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            _collected(pid, _END_LIMIT_S)
+
+
+def _collected(pid: int, limit_s: float) -> bool:
+    """Return whether a child has ended, within a time, and collect it."""
+    end_s = time.monotonic() + limit_s
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() >= end_s:
+                return False
+            time.sleep(_LOOK_INTERVAL_S)
+    return True

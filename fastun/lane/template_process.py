@@ -1,6 +1,7 @@
 """The template process: ``python -I -m fastun.lane.template_process CHANNEL_FD GATEWAY UID GID``.
 
-The gateway is a process ID; the user is that of the workers, 0 for the gateway's own.
+The gateway is a process ID; the user is that of the workers, 0 for the one that has started it.
+It is that user's, and has no capability, before it reads anything.
 
 Says that it is ready, by a process ID of 0. Then it reads requests (template.py): a worker's name,
 with one descriptor. It answers each with the process ID of a fork of itself, which goes on as that
@@ -37,14 +38,15 @@ def main() -> None:
     for number in ending.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(ConnectionError, ProcessLookupError):  # the gateway is gone
-        native.hide_memory()
+        native.confine_template(*user)
+        native.hide_memory()  # this and the next are forgotten where the user changes
         native.die_with_parent(gateway_pid)
         packing.prepare()  # once for all workers
         gc.collect()
         gc.freeze()  # collecting would write to what all share
         request = _fork_until_child(socket.socket(fileno=channel_fd))
         if request is not None:
-            worker_start.run(*request, gateway_pid, *user)
+            worker_start.run(*request, gateway_pid)
 
 
 def _fork_until_child(channel: socket.socket) -> tuple[str, int] | None:

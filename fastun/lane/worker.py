@@ -14,6 +14,7 @@ from fastun import native
 from fastun.errors import RuntimeFailure
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.events import message_of
+from fastun.lane.heartbeat import Heartbeat
 from fastun.lane.messages import (
     AddReceivingKey,
     AddSocket,
@@ -50,6 +51,10 @@ from fastun.native import Wire
 from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
 
+# A bell that was heard twice finds nothing to read, once for each message at most. If that goes on,
+# the channel has something and cannot be read for now.
+_NOTHING_READ_MAX = 5
+
 # What any host can send, or what comes again in a moment: the loop does not wait for the gateway.
 _OF_ANY_HOST = (EventKind.UDP_HANDSHAKE, EventKind.CONTROL)
 _REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG, EventKind.OFFLOAD)
@@ -66,6 +71,7 @@ class Worker:
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
         self._has_begun = False
+        self._n_nothing_read = 0  # in a row
         self.stats = native.Stats.attach(stats_fd)
         self._loop = _loop.Loop(
             role,
@@ -114,7 +120,7 @@ class Worker:
         self._channel.set_blocking(False)
         return gateway_lives
 
-    def _send(self, message: ToGateway) -> None:
+    def _send(self, message: ToGateway | Heartbeat) -> None:
         """Send a message, waiting for the gateway if it is behind."""
         self._channel.set_blocking(True)
         self._channel.send(message)
@@ -142,10 +148,13 @@ class Worker:
     def _read_channel(self) -> bool:
         """Act on all waiting messages; False when the gateway closed the channel."""
         self._loop.take_bell()
+        self._n_nothing_read += 1
         try:
             while self._receive():
-                pass
+                self._n_nothing_read = 0
         except BlockingIOError:
+            if self._n_nothing_read > _NOTHING_READ_MAX:
+                native.rest()
             return True
         return False
 
@@ -193,6 +202,10 @@ class Worker:
     @act.register
     def _begin(self, _: Begin, __: list[int]) -> None:
         self._has_begun = True
+
+    @act.register
+    def _heartbeat(self, message: Heartbeat, _: list[int]) -> None:
+        self._send(message)
 
     @act.register
     def _attach_link(self, message: AttachLink, fds: list[int]) -> None:

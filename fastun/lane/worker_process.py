@@ -18,6 +18,7 @@ from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.lane import channel
 from fastun.lane.channel import Channel
+from fastun.lane.heartbeat import Heartbeat
 from fastun.lane.messages import Message, ToWorker
 from fastun.lane.template import Template
 from fastun.native import Confined, Ring
@@ -25,8 +26,8 @@ from fastun.native import Confined, Ring
 STOP_GRACE_S = 0.5
 KILL_GRACE_S = 1.5  # for one that is blocked in the kernel when it is killed
 
-# What cannot be sent for want of memory is tried again after so long.
-SEND_RETRY_S = 0.1
+# What cannot be sent or received for want of memory is tried again after so long.
+RETRY_S = 0.1
 
 # A worker acts on a message within milliseconds. One that has read none of those that wait for so
 # long does not work: it is killed and replaced. Its channel holds a thousand; a thousand peers with
@@ -56,6 +57,7 @@ class WorkerProcess:
         self.boot_failures = 0
         self.n_short_lives = 0
         self.spawned = 0.0  # time.monotonic()
+        self.silent_s = 0.0  # since it was last heard (watch.py)
         self.is_ready = False
         self.confined: Confined | None = None  # once it was ready, or a predecessor
         self.forbidden_calls: dict[str, int] = {}  # by number
@@ -96,7 +98,7 @@ class WorkerProcess:
         Returns our end. Raises OSError, and has left nothing behind then: no memory, no process or
         no descriptor is to be had.
         """
-        ours, inherited = channel.pair()
+        ours, inherited = channel.of(template.sockets.channel())
         with inherited, contextlib.ExitStack() as undo:
             undo.callback(ours.close)
             pid = template.fork(self.name, inherited)
@@ -106,6 +108,7 @@ class WorkerProcess:
             undo.pop_all()
         self.channel, self.pid = ours, pid
         self.spawned = time.monotonic()
+        self.silent_s = 0.0
         self.is_ready = False
         return ours
 
@@ -161,7 +164,7 @@ class WorkerProcess:
         except ConnectionError:  # it is dying; the pidfd will say so
             pass
         except OSError:
-            self.send_retry = loop.call_later(SEND_RETRY_S, self._flush)
+            self.send_retry = loop.call_later(RETRY_S, self._flush)
         if self.unread is not None and len(self.unsent) < n_waited:
             self.unread.cancel()
             self.unread = None
@@ -186,16 +189,33 @@ class WorkerProcess:
         except RuntimeFailure as error:
             self._log.error("bad control message", worker=self.name, error=str(error))
             return True
-        except OSError:  # it died with our messages unread
+        except ConnectionError:  # it died with our messages unread
             received = None
+        except OSError:
+            self._receive_later(on_message)
+            return False
         if received is None:
             # Its end is closed: it is dead or dying, and the pidfd will say so.
             asyncio.get_running_loop().remove_reader(self.channel.fileno())
             return False
         message, fds = received
         channel.close_all(fds)
-        on_message(self, message)
+        self.silent_s = 0.0
+        if not isinstance(message, Heartbeat):
+            on_message(self, message)
         return True
+
+    def _receive_later(self, on_message: Callable[[WorkerProcess, Message], None]) -> None:
+        """Read its messages again when there may be memory: it waits, and so does this process."""
+        ours, loop = self.channel, asyncio.get_running_loop()
+        assert ours is not None  # noqa: S101 (it is being watched)
+        loop.remove_reader(ours.fileno())
+
+        def again() -> None:
+            if self.channel is ours:  # else it has ended
+                loop.add_reader(ours.fileno(), self._receive, on_message)
+
+        loop.call_later(RETRY_S, again)
 
     # -- its end ------------------------------------------------------------------------------
 

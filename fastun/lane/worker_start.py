@@ -1,7 +1,8 @@
 """A worker process from its fork (template_process.py) to its end.
 
-It starts with the rights of the gateway, maps what it shares with others, and gives up all that it
-does not need for its work (csrc/confine.h) before it touches anything that came from the network.
+It starts with no more rights than the template has kept, maps what it shares with others, and gives
+up all that it does not need for its work (csrc/confine.h) before it touches anything that came from
+the network.
 From then on it opens no file, so all that it imports it has imported before.
 """
 
@@ -21,7 +22,7 @@ from fastun.lane.messages import Boot, WorkerFailed
 from fastun.lane.worker import Worker
 
 
-def run(name: str, channel_fd: int, gateway_pid: int, user: int = 0, group: int = 0) -> NoReturn:
+def run(name: str, channel_fd: int, gateway_pid: int) -> NoReturn:
     """Be the worker ``name``, ROLE/LANE, until the gateway lets it go or dies.
 
     Ends without Python's own clean-up, which makes system calls that a worker may not make.
@@ -32,10 +33,11 @@ def run(name: str, channel_fd: int, gateway_pid: int, user: int = 0, group: int 
     # whole login, and an idle ping took 9 to 14 % longer.
     os.setpgid(0, 0)
     channel = Channel(socket.socket(fileno=channel_fd))
+    channel.bear_shortages(native.rest)
     try:
         native.hide_memory()
         native.die_with_parent(gateway_pid)
-        _work(name.partition("/")[0], channel, gateway_pid, user, group)
+        _work(name.partition("/")[0], channel, gateway_pid)
     except (BrokenPipeError, ConnectionResetError, ProcessLookupError):
         os._exit(0)  # the gateway is gone
     except (FastunError, OSError) as error:
@@ -45,15 +47,13 @@ def run(name: str, channel_fd: int, gateway_pid: int, user: int = 0, group: int 
     os._exit(1)
 
 
-def _work(role: str, channel: Channel, gateway_pid: int, user: int, group: int) -> NoReturn:
+def _work(role: str, channel: Channel, gateway_pid: int) -> NoReturn:
     boot, fds = channel.receive() or (None, [])
     if not isinstance(boot, Boot):
         os._exit(1)
     worker = Worker(role, channel, boot, fds)
     try:
-        confined = native.confine(
-            role, worker.stats, user=user, group=group, parent_pid=gateway_pid
-        )
+        confined = native.confine(role, worker.stats, user=0, group=0, parent_pid=gateway_pid)
     except ProcessLookupError:
         raise
     except OSError as error:
@@ -75,5 +75,5 @@ def _described(error: Exception) -> str:
 def _report_failure(channel: Channel, failed: WorkerFailed) -> None:
     """Leave the reason to the gateway: its log has a format and limits, our stderr has neither."""
     channel.set_blocking(True)
-    with contextlib.suppress(ConnectionError):  # the gateway is gone
+    with contextlib.suppress(OSError):  # the gateway is gone; or it learns the exit status only
         channel.send(failed)

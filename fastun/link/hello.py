@@ -25,7 +25,6 @@ from fastun.config.settings import Settings
 from fastun.errors import one_line
 from fastun.lane.messages import LinkFormat
 from fastun.native import Aead, Mode, Offload, Wire, has_aes_instructions
-from fastun.session import primitives
 
 PROTOCOL_VERSION = 1
 HELLO_TIMEOUT_S = 5.0
@@ -136,7 +135,7 @@ def own(settings: Settings, offload_max: Offload, push: Push | None = None) -> H
 
 def own_aeads() -> tuple[str, ...]:
     """Return what this processor seals and opens well, here (a hello) and in the workers."""
-    return (CHACHA, AES) if has_aes_instructions() and primitives.has_aes() else (CHACHA,)
+    return (CHACHA, AES) if has_aes_instructions() else (CHACHA,)
 
 
 def for_peer(ours: Hello, theirs: Hello | None) -> Hello:

@@ -22,8 +22,10 @@ from fastun import log
 from fastun.endpoint import Endpoint, format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.host.dns.resolved import UnresolvedError
-from fastun.link import binding
-from fastun.link.names import RETRY_S, EndpointAddress, Names, literal
+from fastun.host.sockets import binding
+from fastun.host.sockets.address import EndpointAddress
+from fastun.host.sockets.maker import OWN, SocketMaker
+from fastun.link.names import RETRY_S, Names, literal
 from fastun.link.stream import sockets as stream
 from fastun.pace import PACE
 
@@ -43,12 +45,12 @@ class Listening:
         names: Names,
         take_udp: Callable[[socket.socket], None],
         leave_udp: Callable[[socket.socket], None] = lambda _: None,
-        fwmark: int = 0,
+        sockets: SocketMaker = OWN,
     ) -> None:
         """Prepare to listen on ``endpoints``.
 
         ``take_udp`` is given each bound socket of UDP, ``leave_udp`` each that is to be closed.
-        ``fwmark`` goes on every packet, 0 is none.
+        ``sockets`` makes them.
         """
         # Listeners of TCP, for the acceptor, which sets what is called before one is closed.
         self.streams: asyncio.Queue[socket.socket] = asyncio.Queue()
@@ -57,7 +59,7 @@ class Listening:
         self._names = names
         self._take_udp = take_udp
         self._leave_udp = leave_udp
-        self._fwmark = fwmark
+        self._sockets = sockets
         self._unbound = list(endpoints)
         self._following: set[asyncio.Task[None]] = set()  # names that were added later
         self._bound: dict[Endpoint, dict[EndpointAddress, socket.socket]] = {}
@@ -165,9 +167,9 @@ class Listening:
         """Return a bound socket, which ``stack`` closes. Raises RuntimeFailure."""
         try:
             if endpoint.scheme == "tcp":
-                opened = stream.listen(address, self._fwmark, is_beside=is_beside)
+                opened = stream.listen(address, self._sockets, is_beside=is_beside)
             else:
-                opened = binding.bound(address, socket.SOCK_DGRAM, is_beside=is_beside)
+                opened = self._sockets.datagrams(address, is_beside=is_beside)
         except OSError as error:
             raise RuntimeFailure(f"--listen {endpoint}: {binding.advice(error)}") from None
         return stack.enter_context(opened)

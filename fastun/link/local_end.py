@@ -13,12 +13,14 @@ from fastun.link.key_exchange import KeyExchange, SessionCounts
 from fastun.link.names import Names
 from fastun.link.table import LinkTable
 from fastun.session.timer_constants import TimerConstants
+from fastun.state_file import StateFiles
 
 
 class LocalEnd(msgspec.Struct, frozen=True, kw_only=True):
     """The lane that carries the links, the keys of this side, and what bounds both.
 
-    ``constants`` are the protocol's, or compressed ones for a test.
+    ``constants`` are the protocol's, or compressed ones for a test. ``files`` are those of the
+    state directory; None: this process may write there itself.
     """
 
     settings: Settings
@@ -31,3 +33,4 @@ class LocalEnd(msgspec.Struct, frozen=True, kw_only=True):
     constants: TimerConstants
     counts: SessionCounts
     attempts: Attempts = msgspec.field(default_factory=Attempts)
+    files: StateFiles | None = None

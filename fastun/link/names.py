@@ -18,7 +18,7 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -26,6 +26,7 @@ from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.host.dns.resolved import HostAddress, NoSuchNameError, NotYetError, UnresolvedError
+from fastun.host.sockets.address import EndpointAddress
 from fastun.threads import DaemonThreads
 
 # An answer is used so long: one attempt of all that want the name, not the next one, which follows
@@ -54,14 +55,6 @@ _NO_ANSWER: Final = NotYetError("no answer from DNS")
 
 Lookup = Callable[[str], tuple[HostAddress, ...]]
 Hosts = set[IPv4Address | IPv6Address]
-
-
-class EndpointAddress(NamedTuple):
-    """Where an endpoint may be. ``zone`` is an interface's index, of a link-local address."""
-
-    host: IPv4Address | IPv6Address
-    port: int
-    zone: int
 
 
 class _Name(msgspec.Struct):

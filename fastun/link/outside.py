@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import msgspec
 
-from fastun.host.firewall.kill_switch import KillSwitch
+from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
+from fastun.host.sockets.maker import OWN, SocketMaker
 from fastun.link.attempts import Attempts
 from fastun.link.inside import Inside
 from fastun.link.names import Names
 
 
 class Outside(msgspec.Struct, frozen=True):
-    """Names, what is inside the tunnel instead, and the mark on our packets (0: none).
+    """Names, what is inside the tunnel instead, and what makes our sockets.
 
     ``kill_switch`` drops what has no mark; None where nothing is dropped.
     """
 
     names: Names
     inside: Inside
-    fwmark: int = 0
+    sockets: SocketMaker = OWN
     attempts: Attempts = msgspec.field(default_factory=Attempts)
-    kill_switch: KillSwitch | None = None
+    kill_switch: GatewayKillSwitch | None = None

@@ -152,6 +152,14 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         readings.forbidden_calls,
     ),
     Family(
+        "fastun_worker_unresponsive_total",
+        "counter",
+        ("role", "lane", "reason"),
+        "Workers replaced because a signal had stopped them, or because they did not answer "
+        "(stuck). They count as restarts, too.",
+        readings.unresponsive,
+    ),
+    Family(
         "fastun_worker_up",
         "gauge",
         ("role", "lane"),

@@ -110,6 +110,13 @@ def forbidden_calls(source: Source) -> Samples:
             yield (worker.role, str(lane.index), call), n_times
 
 
+def unresponsive(source: Source) -> Samples:
+    """Yield how often workers were replaced that were stopped or stuck, by role, lane and which."""
+    for lane, worker in source.gateway.workers():
+        for why, n_times in worker.unresponsive.items():
+            yield (worker.role, str(lane.index), why), n_times
+
+
 def counter(name: str) -> Read:
     """Return what reads one of native.COUNTERS of every worker."""
     return of_workers(lambda worker: worker.counters[name])

@@ -18,7 +18,6 @@ import functools
 import gzip
 import io
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +30,9 @@ from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.gateway.view import TakeHealth, TakeView
 from fastun.host.dns.resolved import NotYetError
-from fastun.link import binding
+from fastun.host.sockets import binding
+from fastun.host.sockets.address import EndpointAddress
+from fastun.host.sockets.maker import OWN, SocketMaker
 from fastun.link.names import RETRY_S
 from fastun.link.source_limits import SourceLimits, source_of
 from fastun.metrics.collector import GatewayCollector
@@ -58,8 +59,11 @@ _LARGE_BYTES = 256 * 1024
 class MetricsServer:
     """Answers on the metrics address, which may change."""
 
-    def __init__(self, take_view: TakeView, take_health: TakeHealth) -> None:
-        """Answer nowhere yet."""
+    def __init__(
+        self, take_view: TakeView, take_health: TakeHealth, sockets: SocketMaker = OWN
+    ) -> None:
+        """Answer nowhere yet; ``sockets`` makes the one to listen on."""
+        self._sockets = sockets
         self._answer = _application(Exposition(take_view), take_health)
         self._server: _Server | None = None
         self._given_up = threading.Event()  # set: what waits for DNS is not wanted any more
@@ -72,7 +76,7 @@ class MetricsServer:
         Raises RuntimeFailure when the server cannot listen there.
         """
         try:
-            self._replace(ending.unless_asked(lambda: _bind(*where)))
+            self._replace(ending.unless_asked(lambda: _bind(self._sockets, where)))
         except NotYetError as error:
             self._log.warning(error.why)
             later = threading.Thread(
@@ -89,7 +93,7 @@ class MetricsServer:
         if where is not None:
             try:
                 with binding.overlapping([] if before is None else [before.socket]):
-                    now = _bind(*where, is_beside=before is not None)
+                    now = _bind(self._sockets, where, is_beside=before is not None)
             except NotYetError as error:
                 raise RuntimeFailure(error.why) from None
         self._given_up.set()
@@ -109,7 +113,7 @@ class MetricsServer:
         """Begin when the host's address is known, unless that is not wanted any more."""
         while not given_up.wait(RETRY_S):
             try:
-                server = _bind(*where)
+                server = _bind(self._sockets, where)
             except NotYetError:
                 continue
             except RuntimeFailure as error:
@@ -228,23 +232,13 @@ class _Server(BoundedServer, WSGIServer):
 
     name = "metrics"
 
-    def __init__(self, family: socket.AddressFamily, address: Any, *, is_beside: bool) -> None:
-        self.address_family = family
-        self._is_beside = is_beside
+    def __init__(self, bound: socket.socket) -> None:
         self._limits = SourceLimits()
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        # HTTPServer's would ask DNS for our name, which can take seconds for nothing.
-        binding.allow_absent(self.socket)  # listening.py says where it is
-        binding.allow_overlap(self.socket, is_allowed=self._is_beside)
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        super().__init__(bound, _Handler)
+        binding.allow_overlap(bound, is_allowed=False)
+        # HTTPServer's server_bind would ask DNS for our name, which can take seconds for nothing.
+        self.server_name, self.server_port = bound.getsockname()[:2]
         self.setup_environ()
-
-    def server_activate(self) -> None:
-        super().server_activate()
-        binding.allow_overlap(self.socket, is_allowed=False)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Return whether a client may ask; its connection is closed otherwise."""
@@ -266,12 +260,12 @@ class _Handler(WSGIRequestHandler):
         return io.StringIO()
 
 
-def _bind(host: str, port: int, *, is_beside: bool = False) -> _Server:
+def _bind(sockets: SocketMaker, at: tuple[str, int], *, is_beside: bool = False) -> _Server:
+    host, port = at
     where = f"--metrics {format_host_port(host, port)}"
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        return _Server(family, address, is_beside=is_beside)
+        bound = sockets.listener(_address(found[0][4]), "metrics", is_beside=is_beside)
     except socket.gaierror as error:
         if error.errno == socket.EAI_AGAIN:
             why = f"{where}: the host cannot be resolved yet ({error.strerror}); waiting for DNS"
@@ -285,3 +279,14 @@ def _bind(host: str, port: int, *, is_beside: bool = False) -> _Server:
             errno.EACCES: "ports under 1024 need root; choose a higher one",
         }.get(error.errno or 0, f"{error.strerror}; choose another address, or --metrics off")
         raise RuntimeFailure(f"{where}: {problem}") from None
+    with contextlib.ExitStack() as undo:
+        undo.callback(bound.close)
+        server = _Server(bound)
+        undo.pop_all()
+        return server
+
+
+def _address(found: tuple[Any, ...]) -> EndpointAddress:
+    """Return where getaddrinfo says that a host is."""
+    host, port, *rest = found
+    return EndpointAddress(ip_address(host.partition("%")[0]), port, rest[1] if rest else 0)

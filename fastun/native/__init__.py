@@ -6,7 +6,14 @@ fastun.native.loop.
 """
 
 from fastun.native.address import UdpAddress
-from fastun.native.confine import Confined, confine, probe_confinement
+from fastun.native.confine import (
+    Confined,
+    confine,
+    confine_gateway,
+    confine_template,
+    probe_confinement,
+    rest,
+)
 from fastun.native.counters import (
     RECEIVING_KEYS,
     CounterSource,
@@ -23,6 +30,7 @@ from fastun.native.host import (
     has_aes_instructions,
     hide_memory,
     sealing_library,
+    start_process,
     tcp_info,
     trim_memory,
 )
@@ -113,6 +121,8 @@ __all__ = [
     "Waiting",
     "Wire",
     "confine",
+    "confine_gateway",
+    "confine_template",
     "device_open",
     "device_set_offload",
     "die_with_parent",
@@ -120,7 +130,9 @@ __all__ = [
     "has_aes_instructions",
     "hide_memory",
     "probe_confinement",
+    "rest",
     "sealing_library",
+    "start_process",
     "tcp_info",
     "trim_memory",
 ]

@@ -31,14 +31,15 @@ class UdpAddress(msgspec.Struct, frozen=True):
 
     @classmethod
     def unpack(cls, packed: bytes) -> UdpAddress:
-        """Return what C's bytes say. Raises ValueError for what no worker writes."""
+        """Return what C's bytes say. Raises ValueError for what no worker writes.
+
+        An address has one form only: two for one could be taken for two places.
+        """
         if len(packed) != ffi.sizeof("struct udp_address"):  # a cast does not look
             raise ValueError(packed)
         native = ffi.from_buffer("struct udp_address *", packed)
-        if native.socket_index >= lib.N_SOCKETS:
-            raise ValueError(packed)
         local = bytes(native.local)
-        return cls(
+        found = cls(
             _host(native.family, bytes(native.address)),
             native.port,
             native.socket_index,
@@ -46,6 +47,9 @@ class UdpAddress(msgspec.Struct, frozen=True):
             _host(native.family, local) if any(local) else None,
             native.local_zone,
         )
+        if native.socket_index >= lib.N_SOCKETS or found.pack() != packed:
+            raise ValueError(packed)
+        return found
 
     def pack(self) -> bytes:
         """Return the bytes for C."""

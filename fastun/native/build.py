@@ -25,10 +25,11 @@ COMPILE_ARGS = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Wshadow", "-Wconv
 
 def has_header(name: str) -> bool:
     """Return whether the C compiler finds a header."""
+    compiler = os.environ.get("CC", "cc").split()
+    preprocess = ("-I", sysconfig.get_path("include"), "-x", "c", "-E", "-")
     # fmt: off
     asked = subprocess.run(
-        [*os.environ.get("CC", "cc").split(), "-I", sysconfig.get_path("include"), "-E", "-"],
-        input=f"#include <{name}>\n",
+        [*compiler, *preprocess], input=f"#include <{name}>\n",
         capture_output=True, text=True, check=False,
     )
     # fmt: on

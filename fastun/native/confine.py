@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -45,6 +46,40 @@ def confine(role: str, stats: Stats, *, user: int, group: int, parent_pid: int) 
     return _confined(found)
 
 
+def confine_template(user: int, group: int) -> None:
+    """Have this process give up what no worker needs; a user of 0 leaves it the one that it has.
+
+    Raises OSError: the process must end then.
+    """
+    checked(lib.confine_template(user, group))
+
+
+def confine_gateway(
+    user: int, group: int, workers: tuple[int, int], readable: Sequence[int]
+) -> Confined:
+    """Have this process, the gateway, give up what it does not need, for good, in all threads.
+
+    A user of 0 leaves it the one that it has. ``workers`` are the user and the group of those that
+    it may signal, ``readable`` descriptors of the only directories below which it may open files.
+    Raises OSError: the process must end then.
+    """
+    directories = ffi.new("int[]", list(readable))
+    wanted = ffi.new(
+        "struct confine_gateway_wanted *",
+        {
+            "user": user,
+            "group": group,
+            "workers_user": workers[0],
+            "workers_group": workers[1],
+            "readable": directories,
+            "n_readable": len(readable),
+        },
+    )
+    found = ffi.new("struct confined *")
+    checked(lib.confine_gateway(wanted, found))
+    return _confined(found)
+
+
 def probe_confinement() -> Confined:
     """Return what `confine` would find on this host, with this process's user."""
     found = ffi.new("struct confined *")
@@ -59,3 +94,8 @@ def _confined(found: Any) -> Confined:
     if not found.landlock_abi:
         lacks.append(f"Landlock ({os.strerror(found.landlock_errno)})")
     return Confined(found.user, found.landlock_abi, bool(found.has_filter), tuple(lacks))
+
+
+def rest() -> None:
+    """Sleep for some milliseconds, as a confined worker may."""
+    lib.confined_rest()

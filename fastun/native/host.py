@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
 import msgspec
 
@@ -44,6 +45,31 @@ def fork_sibling() -> int:
     Only in a process with one thread: Python's own hooks for forks are not called.
     """
     return checked(lib.process_fork_sibling())
+
+
+def start_process(
+    arguments: Sequence[str], environment: Sequence[str], inherited: int, log: int, *, sibling: bool
+) -> int:
+    """Start the program ``arguments[0]``, and return its process ID. Any thread. Raises OSError.
+
+    It has ``inherited`` beside the standard descriptors, and ``log`` as its stderr (-1: ours). A
+    ``sibling`` is a child of our parent's, to be collected there.
+    """
+    # Pointers do not keep what they point to.
+    texts = [ffi.new("char[]", each.encode()) for each in (*arguments, *environment)]
+    argv = ffi.new("char *[]", [*texts[: len(arguments)], ffi.NULL])
+    envp = ffi.new("char *[]", [*texts[len(arguments) :], ffi.NULL])
+    wanted = ffi.new(
+        "struct process_wanted *",
+        {
+            "arguments": argv,
+            "environment": envp,
+            "inherited_fd": inherited,
+            "log_fd": log,
+            "is_sibling": sibling,
+        },
+    )
+    return checked(lib.process_start(wanted))
 
 
 def has_aes_instructions() -> bool:

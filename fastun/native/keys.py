@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from fastun.native.library import checked, checked_pointer, ffi, lib
+from fastun.native.secrets import Secret
 from fastun.native.vocabulary import ROLES
 
 #: Those that seal and open.
@@ -53,10 +54,11 @@ class KeyRegion:
         """Return the descriptor for one of KEY_ROLES, which stays the region's."""
         return int(lib.key_region_fd(self._pointer, ROLES.index(role)))
 
-    def put(self, send: bytes, receive: bytes) -> SharedKeys:
+    def put(self, send: Secret, receive: Secret) -> SharedKeys:
         """Give a session's keys a place. Raises OSError: there is none left."""
         name = ffi.new("struct key_name *")
-        checked(lib.key_region_put(self._pointer, send, receive, name))
+        keys = (lib.secret_bytes(secret.pointer) for secret in (send, receive))
+        checked(lib.key_region_put(self._pointer, *keys, name))
         return SharedKeys(self, KeyName(name.place, name.generation))
 
     def wipe(self, name: KeyName) -> None:

@@ -258,7 +258,8 @@ class PeerStore(PeerDirectory):
             raise RuntimeFailure(
                 f"{self.path}: {error.strerror}; run as root, or choose another --state"
             ) from None
-        except (ValueError, TypeError, IndexError):  # msgspec's errors are ValueErrors
+        # msgspec's errors are ValueErrors; SQLite asks for the memory that a damaged page names.
+        except (ValueError, TypeError, IndexError, RecursionError, MemoryError):
             raise RuntimeFailure(f"{self.path}: {DAMAGED}") from None
 
 

@@ -2,11 +2,11 @@
 
     protocol             the whitepaper's constants: labels, sizes, times, limits
     refusal              why a message is refused; nothing refused is ever answered
-    primitives           its functions Hash, Mac, Kdf, Aead, Xaead, DH
+    primitives           its functions Hash, Mac, Xaead, DH
     messages             the five messages' layouts
     tai64n               the timestamp inside an initiation
     timestamps           those of our own, which only ever grow
-    symmetric_state      Noise's chaining key and hash
+    symmetric_state      Noise's chaining key and hash, in C
     ikpsk2               Noise's pattern IKpsk2: two messages over any payload
     noise                the handshake: the pattern inside messages 1 and 2
     initiation_guard     a peer's replay rule

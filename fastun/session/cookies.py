@@ -15,6 +15,7 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final
 
+from fastun.native.secrets import NotAuthenticError
 from fastun.session import primitives
 from fastun.session.messages import MACS_BYTES, CookieReply
 from fastun.session.protocol import (
@@ -81,7 +82,7 @@ class CookieJar:
             self._cookie = primitives.xopen(
                 cookie_key(self.peer_public), reply.nonce, reply.sealed_cookie, self._asked_with
             )
-        except primitives.NotAuthenticError:
+        except NotAuthenticError:
             raise HandshakeError(Refusal.BAD_COOKIE) from None
         self._asked_with = None
         self._received_s = now_s

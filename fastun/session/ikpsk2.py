@@ -13,7 +13,6 @@ are mixed into the chaining key too.
 import msgspec
 
 from fastun.session.keys import KeyPair
-from fastun.session.primitives import dh
 from fastun.session.protocol import CONSTRUCTION
 from fastun.session.refusal import Refusal
 from fastun.session.symmetric_state import SymmetricState
@@ -44,10 +43,10 @@ def write_first(
     """Return the initiator's message and the state that reads the answer."""
     state = _begin(prologue, responder_public)
     state = state.mix_hash(ephemeral.public).mix_key(ephemeral.public)  # e
-    state = state.mix_key(dh(ephemeral.private, responder_public))  # es
-    sealed_static, state = state.encrypt_and_hash(own.public)  # s
-    state = state.mix_key(dh(own.private, responder_public))  # ss
-    sealed_payload, state = state.encrypt_and_hash(payload)
+    state = state.mix_dh(ephemeral.private, responder_public)  # es
+    sealed_static, state = state.encrypt(own.public)  # s
+    state = state.mix_dh(own.private, responder_public)  # ss
+    sealed_payload, state = state.encrypt(payload)
     return FirstMessage(ephemeral.public, sealed_static, sealed_payload), state
 
 
@@ -60,9 +59,9 @@ def read_first(
     """
     state = _begin(prologue, own.public)
     state = state.mix_hash(first.ephemeral).mix_key(first.ephemeral)  # e
-    state = state.mix_key(dh(own.private, first.ephemeral))  # es
+    state = state.mix_dh(own.private, first.ephemeral)  # es
     static, state = state.decrypt_and_hash(first.sealed_static, Refusal.BAD_STATIC)  # s
-    state = state.mix_key(dh(own.private, static))  # ss
+    state = state.mix_dh(own.private, static)  # ss
     payload, state = state.decrypt_and_hash(first.sealed_payload, Refusal.BAD_TIMESTAMP)
     return static, payload, state
 
@@ -81,10 +80,10 @@ def write_second(
     HandshakeError LOW_ORDER_POINT.
     """
     state = state.mix_hash(ephemeral.public).mix_key(ephemeral.public)  # e
-    state = state.mix_key(dh(ephemeral.private, initiator_ephemeral))  # ee
-    state = state.mix_key(dh(ephemeral.private, initiator_public))  # se
+    state = state.mix_dh(ephemeral.private, initiator_ephemeral)  # ee
+    state = state.mix_dh(ephemeral.private, initiator_public)  # se
     state = state.mix_key_and_hash(preshared_key)  # psk
-    sealed_payload, state = state.encrypt_and_hash(payload)
+    sealed_payload, state = state.encrypt(payload)
     return SecondMessage(ephemeral.public, sealed_payload), state
 
 
@@ -100,7 +99,7 @@ def read_second(
     HandshakeError LOW_ORDER_POINT or BAD_PSK_OR_KEY (the payload does not open).
     """
     state = state.mix_hash(second.ephemeral).mix_key(second.ephemeral)  # e
-    state = state.mix_key(dh(ephemeral.private, second.ephemeral))  # ee
-    state = state.mix_key(dh(own.private, second.ephemeral))  # se
+    state = state.mix_dh(ephemeral.private, second.ephemeral)  # ee
+    state = state.mix_dh(own.private, second.ephemeral)  # se
     state = state.mix_key_and_hash(preshared_key)  # psk
     return state.decrypt_and_hash(second.sealed_payload, Refusal.BAD_PSK_OR_KEY)

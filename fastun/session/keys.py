@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from fastun import private_file
 from fastun.errors import ConfigError, RuntimeFailure, quote
+from fastun.native import secrets as secrets_in_c
+from fastun.native.secrets import Key, Secret
 from fastun.session import primitives
 from fastun.session.protocol import KEY_BYTES
 from fastun.session.refusal import HandshakeError
@@ -31,9 +33,9 @@ _PROBE_PRIVATE = bytes(range(KEY_BYTES))  # any private key finds the low-order 
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """An X25519 pair, 32 bytes each."""
+    """An X25519 pair, 32 bytes each. An ephemeral private key is secret, one of a file is not."""
 
-    private: bytes = field(repr=False)
+    private: Key = field(repr=False)
     public: bytes
 
 
@@ -59,6 +61,12 @@ def public_of(private: bytes) -> bytes:
 def pair_of(private: bytes) -> KeyPair:
     """Return the pair of a private key."""
     return KeyPair(private, public_of(private))
+
+
+def ephemeral_pair() -> KeyPair:
+    """Return a fresh pair for one handshake."""
+    private = Secret.new_private()
+    return KeyPair(private, secrets_in_c.public_key(private))
 
 
 def format_key(key: bytes) -> str:

@@ -66,7 +66,7 @@ def initiate(
     is none that can be spoken to.
     """
     index = random_index() if local_index is None else local_index
-    ephemeral = keys.pair_of(keys.generate_private()) if ephemeral is None else ephemeral
+    ephemeral = keys.ephemeral_pair() if ephemeral is None else ephemeral
     first, symmetric = ikpsk2.write_first(
         own, ephemeral, peer_public, IDENTIFIER, tai64n.now() if timestamp is None else timestamp
     )
@@ -108,7 +108,7 @@ def respond(
     (CLOCK_BOOTTIME) is when the session begins to age. HandshakeError LOW_ORDER_POINT.
     """
     index = random_index() if local_index is None else local_index
-    ephemeral = keys.pair_of(keys.generate_private()) if ephemeral is None else ephemeral
+    ephemeral = keys.ephemeral_pair() if ephemeral is None else ephemeral
     second, symmetric = ikpsk2.write_second(
         initiation.symmetric,
         ephemeral=ephemeral,

@@ -40,6 +40,3 @@ COOKIE_LIFETIME_S: Final = 120.0  # section 5.4.7: how long a cookie is good for
 # Not in the whitepaper, but in what its implementations do (Linux drivers/net/wireguard).
 REKEY_JITTER_S: Final = 1 / 3  # so that two peers do not retry in step for ever
 INITIATION_INTERVAL_S: Final = 0.020  # of one peer; more often than 50 a second is an attack
-
-# Ours: the label under which a directional key yields the AES-256-GCM key of type 5 messages.
-LABEL_AES_256_GCM: Final = b"fastun v1 aes-256-gcm"

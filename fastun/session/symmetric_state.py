@@ -1,48 +1,47 @@
 """Noise's symmetric state (Noise section 5.2): the chaining key, the hash, the present key.
 
-Frozen: each step returns the next state, so that a message refused half way leaves nothing behind.
-A key seals once in the patterns used here, so the nonce is always 0 and is not kept.
+All of it is in C, in secret memory (csrc/session/noise.c), and so are the products of X25519 and
+the keys that come of it; Python calls the steps. X25519 itself is libsodium's where that can be
+had, by its address: its result goes where C says.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Final, Self
 
-from fastun.session import primitives
+from fastun.native.secrets import (
+    Key,
+    LowOrderError,
+    NoiseState,
+    NotAuthenticError,
+    use_x25519,
+)
 from fastun.session.refusal import HandshakeError, Refusal
 
+try:
+    from nacl._sodium import ffi as _sodium_ffi  # type: ignore[import-not-found]
+    from nacl._sodium import lib as _sodium
+except ImportError:  # another PyNaCl: libgcrypt's takes five times as long
+    _address = 0
+else:
+    _function = _sodium_ffi.addressof(_sodium, "crypto_scalarmult")
+    _address = int(_sodium_ffi.cast("uintptr_t", _function))
 
-@dataclass(frozen=True, slots=True)
-class SymmetricState:
-    """32 bytes each: ck, h and k of the specification; k is empty before the first MixKey."""
+LIBSODIUM_X25519: Final = _address
+"""Where libsodium has its function; 0: it cannot be had."""
 
-    chaining_key: bytes = field(repr=False)
-    hash: bytes = field(repr=False)
-    key: bytes = field(default=b"", repr=False)
+use_x25519(LIBSODIUM_X25519)
 
-    @classmethod
-    def initial(cls, protocol_name: bytes) -> Self:
-        """InitializeSymmetric, for a name of more than 32 bytes."""
-        name_hash = primitives.blake2s(protocol_name)
-        return cls(chaining_key=name_hash, hash=name_hash)
 
-    def mix_hash(self, data: bytes) -> Self:
-        """MixHash: what both sides have seen."""
-        return replace(self, hash=primitives.blake2s(self.hash + data))
+class SymmetricState(NoiseState):
+    """What a message that is refused half way leaves as it was: each step returns the next."""
 
-    def mix_key(self, material: bytes) -> Self:
-        """MixKey: what both sides know."""
-        chaining_key, key = primitives.kdf(2, self.chaining_key, material)
-        return replace(self, chaining_key=chaining_key, key=key)
+    __slots__ = ()
 
-    def mix_key_and_hash(self, material: bytes) -> Self:
-        """MixKeyAndHash: the pre-shared key."""
-        chaining_key, tau, key = primitives.kdf(3, self.chaining_key, material)
-        return replace(self, chaining_key=chaining_key, key=key).mix_hash(tau)
-
-    def encrypt_and_hash(self, plaintext: bytes) -> tuple[bytes, Self]:
-        """EncryptAndHash: return the ciphertext and the state after it."""
-        ciphertext = primitives.seal(self.key, 0, plaintext, self.hash)
-        return ciphertext, self.mix_hash(ciphertext)
+    def mix_dh(self, private: Key, public: bytes) -> Self:
+        """MixKey of a DH. HandshakeError LOW_ORDER_POINT if it is zero."""
+        try:
+            return super().mix_dh(private, public)
+        except LowOrderError:
+            raise HandshakeError(Refusal.LOW_ORDER_POINT) from None
 
     def decrypt_and_hash(self, ciphertext: bytes, otherwise: Refusal) -> tuple[bytes, Self]:
         """DecryptAndHash: return the plaintext and the state after it.
@@ -50,12 +49,6 @@ class SymmetricState:
         HandshakeError with `otherwise` if the ciphertext does not open.
         """
         try:
-            plaintext = primitives.open_sealed(self.key, 0, ciphertext, self.hash)
-        except primitives.NotAuthenticError:
+            return self.decrypt(ciphertext)
+        except NotAuthenticError:
             raise HandshakeError(otherwise) from None
-        return plaintext, self.mix_hash(ciphertext)
-
-    def split(self) -> tuple[bytes, bytes]:
-        """Split: the keys initiator to responder, and responder to initiator."""
-        to_responder, to_initiator = primitives.kdf(2, self.chaining_key, b"")
-        return to_responder, to_initiator

@@ -18,12 +18,13 @@ import time
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Final
 
-from fastun import log, state_file
+from fastun import log
 from fastun.session import tai64n
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from fastun.state_file import StateFiles
 
 # The least by which two timestamps differ after whitening.
 STEP_NS: Final = 2**24
@@ -40,13 +41,13 @@ class Timestamps:
 
     def __init__(
         self,
-        state_dir: Path | None = None,
+        files: StateFiles | None = None,
         public_key: bytes = b"",
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Continue after the value stored in `state_dir` for the key; None stores nothing."""
-        name = f"initiations-{blake2s(public_key, digest_size=8).hexdigest()}"
-        self._path = None if state_dir is None else state_dir / name
+        """Continue after the value stored in `files` for the key; None stores nothing."""
+        self._name = f"initiations-{blake2s(public_key, digest_size=8).hexdigest()}"
+        self._files = files
         self._now_ns = now_ns
         self._log = log.get("session")
         self._has_warned = False
@@ -67,10 +68,10 @@ class Timestamps:
         return max(self._last_ns, self._reserved_ns)
 
     def _read(self) -> int:
-        if self._path is None:
+        if self._files is None:
             return 0
         try:
-            text = state_file.read(self._path, _DIGITS_MAX + 2).decode("latin-1").strip()
+            text = self._files.read(self._name, _DIGITS_MAX + 2).decode("latin-1").strip()
         except FileNotFoundError:
             return 0
         except OSError as error:
@@ -84,19 +85,19 @@ class Timestamps:
 
     def _write(self) -> None:
         """Replace the file; a crash of the host loses at most seconds."""
-        if self._path is None:
+        if self._files is None:
             return
         try:
-            state_file.replace(self._path, f"{self._reserved_ns}\n".encode())
+            self._files.replace(self._name, f"{self._reserved_ns}\n".encode())
         except OSError as error:
             self._warn(error.strerror or str(error))
 
     def _warn(self, why: str) -> None:
-        if not self._has_warned:
+        if self._files is not None and not self._has_warned:
             self._has_warned = True
             self._log.warning(
                 "cannot save the time of the last handshake: if the clock is set back before the"
                 " next start, peers reject our handshakes until it has caught up",
-                file=str(self._path),
+                file=self._files.path(self._name),
                 error=why,
             )

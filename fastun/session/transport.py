@@ -4,22 +4,21 @@
 
 The gateway seals only control messages here, and opens only a stream's hello; all others are the
 C data path's. No associated data; the nonce is the counter. Type 5 has the same layout under
-AES-256-GCM, whose key each directional key yields:
-
-    HKDF-Expand-BLAKE2s(directional key, "fastun v1 aes-256-gcm", 32)
+AES-256-GCM, whose key each directional key yields (csrc/session/session_key.h).
 """
 
 from dataclasses import dataclass, field
 
 from fastun.native import DATA_PADDING_BYTES as PADDING_BYTES
 from fastun.native import Aead, SharedKeys
-from fastun.session import primitives
+from fastun.native.secrets import NotAuthenticError, Secret
 from fastun.session.messages import Data, MessageType
-from fastun.session.protocol import LABEL_AES_256_GCM, REJECT_AFTER_MESSAGES
+from fastun.session.protocol import REJECT_AFTER_MESSAGES
 from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.symmetric_state import SymmetricState
 
 _TYPES = {Aead.CHACHA20_POLY1305: MessageType.DATA, Aead.AES_256_GCM: MessageType.DATA_AES}
+_AEADS = {kind: aead for aead, kind in _TYPES.items()}
 
 _IPV4, _IPV6 = 4, 6
 _IPV4_HEADER_BYTES = 20
@@ -28,14 +27,14 @@ _IPV6_HEADER_BYTES = 40
 
 @dataclass(slots=True, eq=False)
 class SessionKeys:
-    """One handshake's result: directional keys of 32 bytes, and the indices both sides chose.
+    """One handshake's result: directional keys, and the indices both sides chose.
 
     `created_s` is CLOCK_BOOTTIME when the keys were derived: REJECT_AFTER_TIME counts from there.
     `shared`: where workers find them.
     """
 
-    send: bytes = field(repr=False)
-    receive: bytes = field(repr=False)
+    send: Secret
+    receive: Secret
     local_index: int
     remote_index: int
     is_initiator: bool
@@ -57,13 +56,8 @@ def derive(
     return SessionKeys(send, receive, local_index, remote_index, is_initiator, created_s)
 
 
-def aes_key(directional_key: bytes) -> bytes:
-    """Return the AES-256-GCM key of a direction, 32 bytes."""
-    return primitives.hkdf_expand(directional_key, LABEL_AES_256_GCM)
-
-
 def seal_data(
-    directional_key: bytes,
+    directional_key: Secret,
     receiver_index: int,
     counter: int,
     plaintext: bytes,
@@ -76,14 +70,11 @@ def seal_data(
     """
     if counter >= REJECT_AFTER_MESSAGES:
         raise HandshakeError(Refusal.COUNTER_LIMIT)
-    if aead is Aead.AES_256_GCM:
-        ciphertext = primitives.seal_aes(aes_key(directional_key), counter, plaintext, b"")
-    else:
-        ciphertext = primitives.seal(directional_key, counter, plaintext, b"")
+    ciphertext = directional_key.seal(aead, counter, plaintext)
     return Data(_TYPES[aead], receiver_index, counter, ciphertext).pack()
 
 
-def open_data(directional_key: bytes, receiver_index: int, message: bytes) -> tuple[int, bytes]:
+def open_data(directional_key: Secret, receiver_index: int, message: bytes) -> tuple[int, bytes]:
     """Return counter and plaintext of a data message of either type.
 
     That the counter is new is the caller's to check. HandshakeError BAD_LENGTH, BAD_TYPE,
@@ -95,13 +86,8 @@ def open_data(directional_key: bytes, receiver_index: int, message: bytes) -> tu
     if data.counter >= REJECT_AFTER_MESSAGES:
         raise HandshakeError(Refusal.COUNTER_LIMIT)
     try:
-        if data.kind is MessageType.DATA_AES:
-            key = aes_key(directional_key)
-            return data.counter, primitives.open_aes(key, data.counter, data.ciphertext, b"")
-        return data.counter, primitives.open_sealed(
-            directional_key, data.counter, data.ciphertext, b""
-        )
-    except primitives.NotAuthenticError:
+        return data.counter, directional_key.open(_AEADS[data.kind], data.counter, data.ciphertext)
+    except NotAuthenticError:
         raise HandshakeError(Refusal.BAD_TAG) from None
 
 

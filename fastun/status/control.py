@@ -25,6 +25,8 @@ import msgspec
 from fastun import codec
 from fastun.bounded_server import EXCHANGE_TIMEOUT_S
 from fastun.errors import ConfigError, FastunError, RuntimeFailure
+from fastun.host.run_directory import is_alive as is_alive  # noqa: PLC0414 (as the next)
+from fastun.host.run_directory import socket_path as socket_path  # noqa: PLC0414 (of the protocol)
 from fastun.status.reply import Status
 
 if TYPE_CHECKING:
@@ -130,24 +132,6 @@ def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytes:
 
 
 # -- the client -------------------------------------------------------------------------------
-
-
-def socket_path(run_dir: Path, interface: str) -> Path:
-    """Return where the gateway of ``interface`` listens."""
-    return run_dir / f"{interface}.sock"
-
-
-def is_alive(path: Path) -> bool:
-    """Return whether a gateway listens at ``path``. Raises OSError when that cannot be found."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except BlockingIOError:  # its queue of connections is full
-            return True
-    return True
 
 
 def request(path: Path, command: str, timeout_s: float = EXCHANGE_TIMEOUT_S) -> Status:

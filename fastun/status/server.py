@@ -1,32 +1,31 @@
 """The gateway's side of the control socket (fastun.status.control).
 
 Answered in threads, so a status comes even while the event loop is busy. Everything that a client
-sends is bounded in size and time, and their number too. The socket is made with mode 0600, so only
-this user and root may connect, and in a directory that only they may write to.
+sends is bounded in size and time, and their number too. The socket is of fastun.host.run_directory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import socketserver
-import stat
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastun import codec
 from fastun.bounded_server import CLIENTS_MAX, EXCHANGE_TIMEOUT_S, BoundedServer
-from fastun.errors import FastunError, RuntimeFailure
+from fastun.errors import FastunError
 from fastun.gateway.view import TakeView, ViewClosedError
-from fastun.status import control, run_directory
+from fastun.host import run_directory
+from fastun.status import control
 from fastun.status.capture_service import CaptureService
 from fastun.status.control import COMMANDS, REQUEST_BYTES_MAX, Reply, Request
 from fastun.status.reading import read_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from fastun.gateway.reload import Reloaded
@@ -34,13 +33,13 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def serve(
-    path: Path,
+    listening: AbstractAsyncContextManager[socket.socket],
     take_view: TakeView,
     refresh_peers: Callable[[], None],
     reload: Callable[[], Coroutine[None, None, Reloaded]],
     captures: Callable[[asyncio.AbstractEventLoop], CaptureService],
 ) -> AsyncIterator[None]:
-    """Answer at ``path`` as long as the context lasts.
+    """Answer on the socket of ``listening`` as long as the context lasts.
 
     ``refresh_peers`` and ``reload`` run on the event loop, which ``captures`` is given.
 
@@ -57,7 +56,7 @@ async def serve(
     def reload_and_wait() -> Reloaded:
         return asyncio.run_coroutine_threadsafe(reload(), loop).result(control.RELOAD_TIMEOUT_S)
 
-    async with _listening(path) as listener:
+    async with listening as listener:
         calls = _Calls(take_view, refresh_and_wait, reload_and_wait, captures(loop))
         server = _Server(listener, calls)
         server.start()
@@ -80,9 +79,7 @@ class _Server(BoundedServer, socketserver.UnixStreamServer):
     name = "control"
 
     def __init__(self, listener: socket.socket, calls: _Calls) -> None:
-        super().__init__(str(listener.getsockname()), _Exchange, bind=False)
-        self.socket.close()  # made by socketserver
-        self.socket = listener
+        super().__init__(listener, _Exchange)
         self._calls = calls
 
     def reply_to(self, connection: socket.socket, encoded: bytes) -> Reply | None:
@@ -140,52 +137,11 @@ class _Exchange(socketserver.BaseRequestHandler):
             control.send(self.request, codec.pack(reply))
 
 
-# -- the socket -------------------------------------------------------------------------------
-
-
 @contextlib.asynccontextmanager
-async def _listening(path: Path) -> AsyncIterator[socket.socket]:
-    """Make the socket, and remove it at the end."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with listener:
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            run_directory.check(path.parent)
-            async with run_directory.locked(path.parent):
-                _clear(path)
-                # On Linux the socket's own mode becomes the file's at bind (unix_bind_bsd in
-                # net/unix/af_unix.c), so there is no moment at which others could connect.
-                os.fchmod(listener.fileno(), 0o600)
-                listener.bind(str(path))
-                listener.listen(CLIENTS_MAX)
-                ours = run_directory.identity(path)
-        except OSError as error:
-            raise RuntimeFailure(
-                f"--run-dir {path.parent}: {path.name} cannot be made ({error.strerror}); "
-                "choose a directory that this user can write"
-            ) from None
-        try:
-            yield listener
-        finally:
-            _remove(path, ours)
-
-
-def _clear(path: Path) -> None:
-    """Remove the socket of a gateway that was killed. Raises RuntimeFailure for anything else."""
+async def own_socket(path: Path) -> AsyncIterator[socket.socket]:
+    """Make the socket at ``path`` with the rights of this process, and remove it at the end."""
+    made = await asyncio.to_thread(run_directory.ControlSocket, path, CLIENTS_MAX)
     try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise RuntimeFailure(f"{path} is in the way; remove it, or choose another --run-dir")
-    if control.is_alive(path):
-        raise RuntimeFailure(
-            f"another gateway listens on {path}; stop it, or choose another --run-dir"
-        )
-    path.unlink()
-
-
-def _remove(path: Path, ours: tuple[int, int] | None) -> None:
-    """Remove our socket, and not one that took its place."""
-    if run_directory.identity(path) == ours:
-        path.unlink(missing_ok=True)
+        yield made.listener
+    finally:
+        made.close()

@@ -15,12 +15,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from fastun.lab.host import run_command, wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, SERVER_ADDRESSES, add_peer, start_gateway
 from tests.support.host_state import differences, host_state
+from tests.support.kill_all import kill_all
 from tests.support.name_server import resolv_conf
 
 if TYPE_CHECKING:
@@ -104,9 +106,9 @@ class Scene:
 
     def kill(self) -> None:
         assert self.process is not None
-        self.process.kill()
+        kill_all(self.client)
         self.process.wait(5)
-        wait_until(lambda: not self.client.pids(), "workers gone")
+        wait_until(lambda: not self.client.pids(), "all of it gone")
 
     def left(self) -> list[str]:
         """Return what is not as before; a moment later, since interfaces go by themselves."""
@@ -172,7 +174,42 @@ def test_a_signal_leaves_nothing_behind(scene: Scene, number: signal.Signals) ->
     assert scene.left() == []
 
 
-def test_after_a_kill_the_next_run_leaves_nothing_behind(scene: Scene) -> None:
+def test_a_kill_of_the_gateway_leaves_nothing_behind_and_it_starts_again_at_once(
+    scene: Scene,
+) -> None:
+    scene.start()
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        assert scene.process is not None
+        scene.process.send_signal(number)
+        assert scene.process.wait(END_S) in (0, -signal.SIGKILL), scene.log()
+        if number == signal.SIGKILL:
+            scene.start()
+    wait_until(lambda: not scene.client.pids(), "all of it gone")
+    assert scene.left() == []
+
+
+def test_without_its_host_process_a_gateway_ends_and_the_next_run_leaves_nothing_behind(
+    scene: Scene,
+) -> None:
+    scene.start()
+    assert scene.process is not None
+    (host_process,) = [
+        child
+        for child in psutil.Process(scene.process.pid).children()
+        if child.cmdline()[:1] == ["fastun: host"]
+    ]
+    host_process.kill()
+    assert scene.process.wait(END_S) == 1
+    said = scene.log().splitlines()[-1]
+    assert "fastun: the host process has ended by SIGKILL: nothing of this host can be" in said
+    wait_until(lambda: not scene.client.pids(), "all of it gone")
+    assert scene.left(), "rules, DNS"
+    scene.start()
+    scene.end()
+    assert scene.left() == []
+
+
+def test_after_a_kill_of_all_processes_the_next_run_leaves_nothing_behind(scene: Scene) -> None:
     scene.start()
     scene.kill()
     assert scene.left(), "rules, DNS"

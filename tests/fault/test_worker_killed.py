@@ -109,7 +109,7 @@ def test_a_gateway_killed_takes_its_workers_their_template_and_its_device_along(
 ) -> None:
     pair = tunnel()
     children = psutil.Process(pair.client.process.pid).children()
-    assert len(children) == len(ROLES) + 1  # and their template
+    assert len(children) == len(ROLES) + 2  # their template, and the host process
     pair.client.stop(signal.SIGKILL)
     gone, alive = psutil.wait_procs(children, timeout=2)
     assert not alive

@@ -130,7 +130,7 @@ static void whatever_happens_no_counter_is_accepted_twice(void) {
 
 /* -- killed in the middle ---------------------------------------------------------------------- */
 
-/* Between the stores of replay_mark_begin a mark is no key's: its old key is not used again, and the
+/* Between the stores of replay_mark_begin a mark names no key: the old key is not used again, and the
  * new one, under which nothing can have come, begins anew. */
 static void a_mark_that_was_being_given_to_another_key_is_neithers(void) {
     const struct replay_mark halves[] = {{0, 77}, {0, 0}};

@@ -71,8 +71,9 @@ static size_t secret_bytes(void) {
     return n_bytes;
 }
 
-static bool is_unmapped(const void *memory) {
-    return mapping_of(memory).first > (uintptr_t)memory;
+/* Back with the kernel, or in the one mapping of its class that stays. */
+static bool is_wiped(const uint8_t *memory, size_t size) {
+    return mapping_of(memory).first > (uintptr_t)memory || is_zero(memory, size);
 }
 
 static void secret_memory_is_locked_and_neither_dumped_nor_inherited(void) {
@@ -88,7 +89,7 @@ static void secret_memory_is_locked_and_neither_dumped_nor_inherited(void) {
         CHECK(strstr(mapping.flags, "dd ") != NULL);
         CHECK(strstr(mapping.flags, "dc ") != NULL);
         secret_memory_free(secret);
-        CHECK(is_unmapped(secret));
+        CHECK(is_wiped(secret, size));
     }
     secret_memory_free(NULL);
 }
@@ -100,7 +101,7 @@ static void resizing_keeps_the_content(void) {
     uint8_t *first = secret_memory_resize(NULL, 100);
     memcpy(first, expected, 100);
     uint8_t *secret = secret_memory_resize(first, sizeof expected);
-    CHECK(is_unmapped(first));
+    CHECK(is_wiped(first, 100));
     CHECK(memcmp(secret, expected, 100) == 0 && is_zero(secret + 100, sizeof expected - 100));
     memcpy(secret, expected, sizeof expected);
     secret = secret_memory_resize(secret, 50);
@@ -133,7 +134,7 @@ static void small_pieces_share_mappings(void) {
     CHECK(secret_bytes() - before < 2 * n_wanted + 24 * 16384);
     for (size_t at = 0; at < N; at++)
         secret_memory_free(pieces[at]);
-    CHECK_EQUAL(secret_bytes(), before);
+    CHECK(secret_bytes() <= before + 24 * 16384); /* one mapping of each size */
 }
 
 /* Looks for the key in all that a core dump would hold. It is known here by its complement, so that
@@ -174,8 +175,8 @@ static void check_that_no_dump_holds(const struct aead_library *library) {
         CHECK(!is_dumped(complements[i]));
         CHECK(!is_dumped(complements[i] + 16));
         aead_key_free(keys[i]);
-        CHECK(is_unmapped(keys[i]));
-        CHECK_EQUAL(secret_bytes(), n_bytes);
+        CHECK(is_wiped((const uint8_t *)keys[i], sizeof *keys[i]));
+        CHECK(secret_bytes() <= n_bytes + 24 * 16384);
         CHECK(!is_dumped(complements[i]));
     }
     free(bytes);

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun.host.users import FIRST, LAST
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import FASTUN, METRICS_PORT, GatewayProcess
-from fastun.lane.worker_user import FIRST, LAST
 from fastun.native import ROLES
 from tests.netns.test_status import status
 from tests.support.hijacked import make_call

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.host.routing.route_lookup import RouteLookup
+from fastun.host.sockets import binding
+from fastun.host.sockets.address import EndpointAddress
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import UDP_PORT
-from fastun.link import binding
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import Inside
-from fastun.link.names import EndpointAddress
 from tests.support.name_server import NameServer
 from tests.support.serve_and_dial import DNS, NAME, dial, log_of, serve, wired_with_dns
 from tests.support.transfer import probing

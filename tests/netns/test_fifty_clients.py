@@ -5,6 +5,7 @@ server  ===veth===  c1 .. c50, each a host of its own with fastun connect
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import statistics
 import time
@@ -16,6 +17,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping, ping
 from fastun.lab.tunnel import GatewayProcess, add_peer, start_gateway
+from tests.support.hijacked import held
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
@@ -117,12 +119,11 @@ def test_ten_frozen_clients_leave_the_other_forty_nine_tenths_of_their_goodput(
     rounds: dict[str, list[float]] = {"reading": [], "frozen": []}
     for _ in range(3):
         rounds["reading"].append(goodput())
-        for process in link_readers():
-            process.suspend()
-        ping_frozen(0.002, 4)  # from here on their queues are full
-        rounds["frozen"].append(goodput())
-        for process in link_readers():
-            process.resume()
+        with contextlib.ExitStack() as frozen_now:
+            for process in link_readers():
+                frozen_now.enter_context(held(process.pid))
+            ping_frozen(0.002, 4)  # from here on their queues are full
+            rounds["frozen"].append(goodput())
         time.sleep(3)
     dropped = sum(
         server.scrape().total("fastun_peer_dropped_packets_total", peer=f"client{n + 1}")

@@ -16,6 +16,7 @@ from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from tests.support import leaks, office
 from tests.support.host_state import differences, host_state
+from tests.support.kill_all import kill_all
 from tests.support.leaks import Attempts, Capture, Permitted
 from tests.support.name_server import NameServer, resolv_conf
 from tests.support.office import DNS, GATEWAY, INNER_ADDRESSES, OUTSIDE, SERVER, Operator
@@ -99,9 +100,9 @@ def test_everything_goes_through_the_tunnel_and_nothing_beside_it(
         if inner == 6:
             killed = at_laptop.start("connect", str(file), "--all")
             wait_until(lambda: looked_up(laptop, NAME) == SERVER[4], "the tunnel's names")
-            killed.process.kill()
+            kill_all(laptop)
             killed.process.wait(5)
-            wait_until(lambda: not laptop.pids(), "workers gone")
+            wait_until(lambda: not laptop.pids(), "all of it gone")
             assert differences(before, host_state(laptop, resolver)), "rules and DNS"
             again = at_laptop.start("connect", str(file), "--all")
             wait_until(lambda: looked_up(laptop, NAME) == SERVER[4], "names again")

@@ -13,10 +13,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import re
 import shutil
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.tunnel import UDP_PORT, Tunnel, start_tunnel
 from fastun.native import ROLES
+from tests.support.hijacked import held
 from tests.support.prometheus import Prometheus, start_prometheus
 from tests.support.stall import slowed, worker_pid
 
@@ -210,10 +209,7 @@ def test_a_stalled_link_writer_raises_its_alert_until_it_goes_on(watched: Watche
     with watched.load("--reverse"):
         time.sleep(SETTLE_S)
         assert firing(watched.prometheus, name) == []
-        os.kill(writer, signal.SIGSTOP)
-        try:
+        with held(writer):
             wait_until(lambda: bool(firing(watched.prometheus, name)), "an alert", timeout_s=15)
             assert firing(watched.prometheus, name) == ["link-writer"]
-        finally:
-            os.kill(writer, signal.SIGCONT)
         wait_until(lambda: not firing(watched.prometheus, name), "the alert ends", timeout_s=15)

@@ -11,6 +11,7 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.session import keys
+from tests.support.kill_all import kill_all
 from tests.support.unanswered import (
     ALL,
     INTERFACE,
@@ -119,7 +120,7 @@ def test_rules_that_a_killed_gateway_left_lead_nowhere_and_go_at_the_next_start(
     client: Host, connect: Connect
 ) -> None:
     process = connect(INTERFACE + PEER + ALL)
-    process.kill()
+    kill_all(client)
     process.wait(10)
     wait_until(lambda: "wg0" not in client.devices(), "device gone")
     assert LEADING[1] in rules(client, "-4")

@@ -9,6 +9,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import FASTUN, GatewayProcess, start_gateway
 from tests.support.host_state import differences, host_state
+from tests.support.kill_all import kill_all
 from tests.support.serve_and_dial import connect_alone
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def without(state: dict[str, str], line: str) -> dict[str, str]:
 
 
 def kill(gateway: GatewayProcess) -> None:
-    gateway.process.kill()
+    kill_all(gateway.host)
     gateway.process.wait(10)
-    wait_until(lambda: not gateway.host.pids(), "workers gone")
+    wait_until(lambda: not gateway.host.pids(), "all of it gone")
 
 
 @pytest.mark.parametrize("is_up", [False, True])

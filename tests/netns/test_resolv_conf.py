@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastun.lab.host import wait_until
+from tests.support.kill_all import kill_all
 from tests.support.name_server import resolv_conf
 from tests.support.unanswered import INTERFACE, PEER, SOME, stop, warned
 
@@ -30,7 +31,7 @@ def test_the_file_is_edited_kept_and_restored(
         before = file.read_text()
         process = connect(INTERFACE + DNS + PEER + SOME)
         assert servers(file) == [OURS]
-        process.kill()
+        kill_all(client)
         process.wait(10)
         assert servers(file) == [OURS], "nothing has undone it yet"
         process = connect(INTERFACE + DNS + PEER + SOME)

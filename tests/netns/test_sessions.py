@@ -20,6 +20,8 @@ from fastun.lab.traffic import answers_ping, ping
 from fastun.lab.tunnel import SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
 from fastun.session import keys
 from tests.support.compressed_time import gateway_with
+from tests.support.hijacked import held
+from tests.support.stall import worker_pid
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
@@ -184,23 +186,18 @@ def test_a_peer_that_does_not_read_delays_no_other_and_its_drops_bear_its_name(
     wait_for_answer(frozen.host)
     wait_for_answer(busy.host)
     # Its kernel goes on to acknowledge until the socket is full; nobody reads it.
-    for pid in frozen.host.pids():
-        with_name = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"link-reader" in with_name:
-            frozen.host.run("kill", "-STOP", str(pid))
-    flood = office.host.spawn("ping", "-f", "-q", "-s", "60000", "-w", "15", "10.99.0.2")
-    wait_until(
-        lambda: server.scrape().total("fastun_peer_dropped_packets_total", peer="client1") > 0,
-        "the frozen peer's queue is full",
-        timeout_s=15,
-    )
-    transfer = start_transfer(office.host, busy.host, "10.99.0.3", n_bytes=10**8)
-    assert transfer.result(timeout=30).is_exact
-    assert ping(busy.host, SERVER_INNER, n=20).n_received == 20
-    assert server.scrape().total("fastun_peer_dropped_packets_total", peer="client2") == 0
-    flood.send_signal(signal.SIGINT)
-    for pid in frozen.host.pids():
-        frozen.host.run("kill", "-CONT", str(pid), check=False)
+    with held(worker_pid(frozen, "link-reader")):
+        flood = office.host.spawn("ping", "-f", "-q", "-s", "60000", "-w", "15", "10.99.0.2")
+        wait_until(
+            lambda: server.scrape().total("fastun_peer_dropped_packets_total", peer="client1") > 0,
+            "the frozen peer's queue is full",
+            timeout_s=15,
+        )
+        transfer = start_transfer(office.host, busy.host, "10.99.0.3", n_bytes=10**8)
+        assert transfer.result(timeout=30).is_exact
+        assert ping(busy.host, SERVER_INNER, n=20).n_received == 20
+        assert server.scrape().total("fastun_peer_dropped_packets_total", peer="client2") == 0
+        flood.send_signal(signal.SIGINT)
 
 
 def test_keys_stay_out_of_logs_and_command_lines(office: Office) -> None:

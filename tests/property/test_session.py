@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fastun.errors import ConfigError
 from fastun.native import Aead
+from fastun.native.secrets import Secret
 from fastun.session import cookies, keys, messages, noise, tai64n, transport
 from fastun.session.initiation_guard import InitiationGuard
 from fastun.session.refusal import HandshakeError, Refusal
@@ -69,7 +70,7 @@ def test_any_bytes_are_refused_and_nothing_else_happens(message: bytes, has_mac1
     with pytest.raises(HandshakeError):
         noise.consume_response(CLIENT, state, message)
     with pytest.raises(HandshakeError):
-        transport.open_data(bytes(32), 7, message)
+        transport.open_data(Secret.of(bytes(32)), 7, message)
     jar = cookies.CookieJar(SERVER.public)
     with pytest.raises(HandshakeError):
         jar.consume_reply(message, 0.0)
@@ -77,8 +78,9 @@ def test_any_bytes_are_refused_and_nothing_else_happens(message: bytes, has_mac1
 
 @given(PRIVATE, INDEX, st.integers(0, 2**64 - 1), st.binary(max_size=2000), st.sampled_from(Aead))
 def test_data_opens_or_the_key_is_used_up(
-    key: bytes, index: int, counter: int, plaintext: bytes, aead: Aead
+    content: bytes, index: int, counter: int, plaintext: bytes, aead: Aead
 ) -> None:
+    key = Secret.of(content)
     if counter >= 2**64 - 2**13 - 1:
         with pytest.raises(HandshakeError) as caught:
             transport.seal_data(key, index, counter, plaintext, aead)

@@ -15,7 +15,7 @@ from fastun.status import control
 from fastun.status.capture_service import CaptureService
 from fastun.status.reading import INNER_ADDRESSES_MAX
 from fastun.status.reply import LastError, LinkStatus, PeerStatus, Tcp
-from fastun.status.server import serve
+from fastun.status.server import own_socket, serve
 from tests.support.idle_gateway import have, idle_gateway, peers_named, settings_for, viewing
 
 if TYPE_CHECKING:
@@ -57,7 +57,11 @@ def serving(
             captures = Captures(gateway.lane, gateway.peer_slots)
             with viewing(gateway) as viewer:
                 context = serve(
-                    path, viewer.view, refresh, reload, partial(CaptureService, captures, "tun")
+                    own_socket(path),
+                    viewer.view,
+                    refresh,
+                    reload,
+                    partial(CaptureService, captures, "tun"),
                 )
                 asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(5)
                 try:

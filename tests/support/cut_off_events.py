@@ -7,6 +7,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import psutil
+
 from fastun.lab.host import wait_until
 from tests.support import dhcp
 from tests.support.cut_off import AWAY, ROUTER, TABLE, UPLINK, Scene
@@ -27,7 +29,9 @@ def cut_for_half_a_minute(scene: Scene) -> None:
 
 
 def kill_a_worker(scene: Scene) -> None:
-    workers = [pid for pid in scene.laptop.pids() if scene.process and pid != scene.process.pid]
+    assert scene.process
+    children = psutil.Process(scene.process.pid).children()
+    workers = [child.pid for child in children if child.cmdline()[:1] == ["fastun: tun-reader/0"]]
     os.kill(workers[0], signal.SIGKILL)
     time.sleep(1)
 

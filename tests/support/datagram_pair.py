@@ -12,6 +12,7 @@ from fastun.config.push import Push
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.host.inner_mtu import InnerMtu
+from fastun.host.sockets.maker import OWN
 from fastun.lane.messages import AddReceivingKey, ForgetReceivingKeys
 from fastun.link import hello
 from fastun.link.datagram.sessions import DatagramSessions
@@ -22,6 +23,7 @@ from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.table import LinkTable
 from fastun.native import UdpAddress
+from fastun.native.secrets import Secret
 from fastun.peers.peer import Peer
 from fastun.session import messages, transport
 from fastun.session.messages import MessageType
@@ -62,6 +64,8 @@ def settings(role: str) -> Settings:
 
 class Sockets:
     """Where a side's datagrams go: into a list, or nowhere at all."""
+
+    maker = OWN
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, UdpAddress]] = []
@@ -135,7 +139,7 @@ class Side:
             counts=self.counts,
         )
         self.sessions = DatagramSessions(end, cast("UdpSockets", self.sockets), self._on_push)
-        self.receiving: dict[int, tuple[int, bytes]] = {}
+        self.receiving: dict[int, tuple[int, Secret]] = {}
         self.confirmed: set[int] = set()
         self.given: list[tuple[str, ToWorker]] = []
         self.lane.take()
@@ -165,7 +169,7 @@ class Side:
             self.given.append((role, message))
             if isinstance(message, AddReceivingKey):
                 key = key_in_region(self.lane.keys, "link-reader", message.key)
-                self.receiving[message.index] = (message.slot, key)
+                self.receiving[message.index] = (message.slot, Secret.of(key))
                 self.sessions.on_key_added(message.slot, message.index)
             elif isinstance(message, ForgetReceivingKeys):
                 self.receiving.clear()

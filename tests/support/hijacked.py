@@ -1,10 +1,18 @@
-"""A process in an attacker's hands: it is made to make a system call, as code of theirs would."""
+"""A process in an attacker's hands: it is made to make a system call, as code of theirs would.
+
+Or in a debugger's, which holds it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ATTACH, _GETREGS, _SETREGS, _DETACH, _PEEKTEXT = 16, 12, 13, 17, 1
 _ALSO_TRACED = 0x40000000  # __WALL: it is not our child
@@ -31,6 +39,18 @@ def _trace(request: int, pid: int, address: int, data: object) -> int:
     if result == -1 and ctypes.get_errno() != 0:
         raise OSError(ctypes.get_errno(), f"ptrace {request}")
     return int(result)
+
+
+@contextlib.contextmanager
+def held(pid: int) -> Iterator[None]:
+    """Let another process do nothing meanwhile. Enter and leave it in one thread: the tracer."""
+    _trace(_ATTACH, pid, 0, None)
+    os.waitpid(pid, _ALSO_TRACED)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # it was killed
+            _trace(_DETACH, pid, 0, None)
 
 
 def make_call(pid: int, number: int) -> None:

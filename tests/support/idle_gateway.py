@@ -15,6 +15,7 @@ from fastun.gateway.gateway import Gateway
 from fastun.gateway.viewer import Viewer
 from fastun.host.condition import Condition
 from fastun.host.dns.state import NOTHING
+from fastun.host.process.messages import HostNow
 from fastun.lane.lane import Lane, LanePlan
 from fastun.lane.template import Template
 from fastun.link import hello
@@ -40,12 +41,11 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     settings = settings or settings_for()
     lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
     device = SimpleNamespace(
-        wanted=SimpleNamespace(forward=None),
         name=settings.interface,
         mtu=1400,
         statistics=dict,
         has_frames=lambda: False,
-        condition=Condition(settings.interface),
+        now=HostNow(index=1, repairs=Condition(settings.interface).repairs),
         name_servers=SimpleNamespace(state=NOTHING),
     )
     peer_slots = PeerSlots(lane)

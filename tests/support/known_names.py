@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from fastun.host.dns.resolved import HostAddress, NoSuchNameError, UnresolvedError
+from fastun.host.sockets.maker import OwnSockets
 from fastun.link.names import Names
 from fastun.link.outside import Outside
 
@@ -40,4 +41,4 @@ class KnownNames:
 
 
 def outside(inside: Inside, dns: KnownNames | None = None, fwmark: int = 0) -> Outside:
-    return Outside((dns or KnownNames()).names(), inside, fwmark)
+    return Outside((dns or KnownNames()).names(), inside, OwnSockets(fwmark))

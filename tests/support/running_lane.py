@@ -68,6 +68,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def running() -> AsyncIterator[Owner]:
     """A lane at work; whatever happened to it, it stops, and no asyncio handler heard of it."""
     device, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    device.setblocking(False)  # as device_open leaves one
     loop, unhandled = asyncio.get_running_loop(), list[Any]()
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
     with device, far_end, Template() as template:

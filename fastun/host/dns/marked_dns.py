@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastun.host.netlink.rtnetlink import Address
+    from fastun.host.sockets.maker import SocketMaker
 
 
 # For one query, before the next server is asked: some may be of a network that the host has left.
@@ -30,9 +31,9 @@ _TIMEOUT_S = 1.5
 class _MarkedServer(dns.nameserver.Do53Nameserver):
     """A DNS server that is asked by the mark."""
 
-    def __init__(self, address: str, fwmark: int) -> None:
+    def __init__(self, address: str, sockets: SocketMaker) -> None:
         super().__init__(address)
-        self._fwmark = fwmark
+        self._sockets = sockets
 
     def query(  # noqa: PLR0917 (as the library has it)
         self,
@@ -47,9 +48,7 @@ class _MarkedServer(dns.nameserver.Do53Nameserver):
         del source, source_port
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         kind = socket.SOCK_STREAM if max_size else socket.SOCK_DGRAM
-        with socket.socket(family, kind) as marked:
-            if self._fwmark:
-                marked.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self._fwmark)
+        with self._sockets.outgoing(family, kind) as marked:
             if max_size:
                 marked.settimeout(timeout)
                 marked.connect((self.address, self.port))
@@ -77,13 +76,15 @@ class _MarkedServer(dns.nameserver.Do53Nameserver):
             )
 
 
-def resolver(servers: Iterable[str], resolv_conf: str, fwmark: int) -> dns.resolver.Resolver:
+def resolver(
+    servers: Iterable[str], resolv_conf: str, sockets: SocketMaker
+) -> dns.resolver.Resolver:
     """Return what asks ``servers``, with the search domains and options of ``resolv_conf``."""
     made = dns.resolver.Resolver(configure=False)
     with contextlib.suppress(dns.exception.DNSException, ValueError):
         made.read_resolv_conf(io.StringIO(resolv_conf))
     made.timeout = _TIMEOUT_S
-    made.nameservers = [_MarkedServer(server, fwmark) for server in servers]
+    made.nameservers = [_MarkedServer(server, sockets) for server in servers]
     return made
 
 

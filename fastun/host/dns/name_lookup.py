@@ -23,9 +23,11 @@ from fastun.host.dns import resolv_conf
 from fastun.host.dns.resolved import HostAddress, NoSuchNameError, NotYetError
 from fastun.host.netlink.rtnetlink import RTA_OIF, RouteQuestions, number
 from fastun.host.routing.outer_addresses import parsed
+from fastun.host.sockets.maker import OwnSockets
 
 if TYPE_CHECKING:
     from fastun.host.netlink.rtnetlink import Address
+    from fastun.host.sockets.maker import SocketMaker
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _HOSTS: Final = Path("/etc/hosts")
@@ -96,13 +98,17 @@ class NameLookup:
         before: DnsFiles | None = None,
         own_servers: Callable[[], Collection[str]] = tuple,
         allow: Callable[[], Allow | None] = lambda: None,
+        *,
+        sockets: SocketMaker | None = None,
     ) -> None:
         """Look up by the mark (0: none) outside the device of that index (0: no device).
 
         ``before``: as the files were before this tunnel changed them. ``own_servers`` gives the
         tunnel's own DNS servers, as long as the host uses them. While ``allow`` returns anything
         there is a kill switch: only the mark gets out, and only to servers that that is given.
+        ``sockets`` have the mark.
         """
+        self._sockets = sockets or OwnSockets(fwmark)
         self._fwmark = fwmark
         self._device_index = device_index
         self._before = before or DnsFiles()
@@ -152,7 +158,7 @@ class NameLookup:
     def _by_dns(self, name: str, servers: list[str]) -> tuple[HostAddress, ...]:
         from fastun.host.dns import marked_dns  # noqa: PLC0415 (dnspython, which most never need)
 
-        resolver = marked_dns.resolver(servers, self._before.resolv_conf, self._fwmark)
+        resolver = marked_dns.resolver(servers, self._before.resolv_conf, self._sockets)
         found = marked_dns.addresses(resolver, name, _LIFETIME_S)
         return tuple(sorted(map(HostAddress, found), key=self._preference))
 
@@ -173,13 +179,11 @@ class NameLookup:
 
     def _has_route(self, host: Address) -> bool:
         family = socket.AF_INET if isinstance(host, IPv4Address) else socket.AF_INET6
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                if self._fwmark:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self._fwmark)
+        try:
+            with self._sockets.outgoing(family, socket.SOCK_DGRAM) as probe:
                 probe.connect((str(host), _DNS_PORT))  # sends nothing
-            except OSError:
-                return False
+        except OSError:
+            return False
         return True
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fastun import log
-from fastun.config import push_settings
-from fastun.host.netlink.kernel import Kernel, name_of
+from fastun.host.netlink.kernel import name_of
 from fastun.host.routing.other_networks import is_inside
 from fastun.host.routing.prefixes import Prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from fastun.config.settings import Settings
     from fastun.host.netlink.kernel import FoundRoute
     from fastun.peers.peer import Network
 
@@ -28,31 +24,6 @@ _INTERFACES: Final = Path("/sys/class/net")
 _PRIVATE: Final = tuple(
     map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
 )
-
-
-def with_networks(settings: Settings, but: int = _KERNEL) -> Settings:
-    """Return the settings of a server that forwards with routes for its clients.
-
-    Without a list of networks that it forwards to, these are the private ones that this host is in
-    or leads to, ``but`` those of our device, if there is one by now. Raises OSError.
-    """
-    if settings.role != "serve" or settings.wire != "wireguard" or settings.mode != "tun":
-        return settings
-    if settings.forward is None or settings.forward.to:
-        return settings
-    with Kernel(_KERNEL) as kernel:
-        found = private_networks(kernel.main_routes(), but=but)
-    push, left_out = push_settings.with_routes(
-        settings.push, found, settings.addresses, settings.listen
-    )
-    if left_out:
-        log.get("gateway").warning(
-            "not all networks of this host fit the hello to clients; list in forward.to those that "
-            "they need",
-            left_out=len(left_out),
-            first=str(left_out[0]),
-        )
-    return replace(settings, push=push)
 
 
 def interfaces(

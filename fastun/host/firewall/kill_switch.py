@@ -25,15 +25,16 @@ from fastun import ending, log
 from fastun.ending import AskedToStop
 from fastun.errors import RuntimeFailure
 from fastun.host.firewall import kill_switch_found, kill_switch_rules, local_networks, nft
-from fastun.host.firewall.kill_switch_rules import Allowed, LocalNetwork, OuterEndpoint
+from fastun.host.firewall.kill_switch_rules import Allowed, LocalNetwork
 from fastun.host.firewall.nft import NftRefused
 from fastun.host.firewall.own_tables import Tables
 from fastun.host.netlink.notices import Concern, Filter, Notices
 from fastun.host.routing import full_tunnel, outer_addresses
+from fastun.host.routing.outer_addresses import OuterEndpoint
 from fastun.host.wanted import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from fastun.config.settings import Settings
     from fastun.endpoint import Endpoint
@@ -58,7 +59,8 @@ class KillSwitch:
     def __init__(self, settings: Settings, journal: Journal) -> None:
         """Prepare; ``settings`` have the mark of our own packets."""
         self._is_on, has_lan = _asked_for(settings)
-        self.turned_on = asyncio.Event()
+        self._turned_on = asyncio.Event()  # or off
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._allowed = Allowed(
             interface=settings.interface,
             mark=settings.fwmark,
@@ -100,7 +102,6 @@ class KillSwitch:
         """Set it. Raises RuntimeFailure, AskedToStop."""
         if self.is_on:
             self._begin()
-            self.turned_on.set()
         return self
 
     def _begin(self) -> None:
@@ -143,22 +144,11 @@ class KillSwitch:
 
     # -- other settings -------------------------------------------------------------------------
 
-    async def turn(
-        self, settings: Settings, endpoints: frozenset[OuterEndpoint], wanted: Wanted
-    ) -> None:
-        """Have it as these settings say; the rest as of `follow`. Event loop only.
+    def turn(self, settings: Settings, endpoints: frozenset[OuterEndpoint], wanted: Wanted) -> None:
+        """Have it as these settings say; the rest as of `follow`.
 
         Raises RuntimeFailure, and then it is as it was.
         """
-        await asyncio.to_thread(self._turn, settings, endpoints, wanted)
-        if self._is_on:
-            self.turned_on.set()
-        else:
-            self.turned_on.clear()
-
-    def _turn(
-        self, settings: Settings, endpoints: frozenset[OuterEndpoint], wanted: Wanted
-    ) -> None:
         with self._mutex:
             is_on, has_lan = _asked_for(settings)
             was, self._wanted = self._allowed, wanted
@@ -174,6 +164,8 @@ class KillSwitch:
                 self._allowed = was
                 raise
             self._is_on = is_on
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._turned_on.set)
 
     def _end(self) -> None:
         self._tables.remove(self._name)
@@ -244,14 +236,20 @@ class KillSwitch:
 
     # -- what others do -------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Put it back whenever another program has removed or changed it. Event loop only."""
-        can_watch = True
-        while can_watch:
-            await self.turned_on.wait()
-            can_watch = await self._watch()
+    async def run(self, on_step: Callable[[], None] = lambda: None) -> None:
+        """Put it back whenever another program has removed or changed it. Event loop only.
 
-    async def _watch(self) -> bool:
+        ``on_step`` is called after each look.
+        """
+        self._loop, can_watch = asyncio.get_running_loop(), True
+        while can_watch:
+            if self._is_on:
+                can_watch = await self._watch(on_step)
+            else:
+                await self._turned_on.wait()
+                self._turned_on.clear()
+
+    async def _watch(self, on_step: Callable[[], None]) -> bool:
         """Watch while it is on; return whether that is possible."""
         try:
             notices = Notices()
@@ -271,6 +269,7 @@ class KillSwitch:
                     is_restored = await asyncio.to_thread(self._look)
                 elif concern:
                     await asyncio.to_thread(self._change)
+                on_step()
                 await asyncio.sleep(PAUSE_S if is_restored else GATHER_S)
         return True
 

@@ -42,6 +42,7 @@ from fastun.host.firewall.nft import (
 )
 from fastun.host.routing.full_tunnel import LINK_LOCAL, PRIVATE
 from fastun.host.routing.other_networks import is_inside
+from fastun.host.routing.outer_addresses import OuterEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,14 +68,6 @@ _STAYS_ON_LINK: Final = {
     4: frozenset(map(ip_network, ("224.0.0.0/24", "255.255.255.255"))),
     6: frozenset(map(ip_network, ("fe80::/10", "ff02::/16"))),
 }
-
-
-class OuterEndpoint(NamedTuple):
-    """Where fastun's own packets go."""
-
-    protocol: str  # tcp or udp
-    host: OuterAddress
-    port: int
 
 
 class LocalNetwork(NamedTuple):

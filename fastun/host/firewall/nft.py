@@ -220,7 +220,7 @@ def _lasting(item: Any) -> Any:
 def _items(listing: str) -> list[dict[str, Any]]:
     try:
         found = json.loads(listing)["nftables"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise NftRefused("nft prints no JSON; install a package nftables that can") from None
     assert isinstance(found, list)  # noqa: S101 (libnftables-json(5))
     return found

@@ -50,6 +50,7 @@ DIRECTORY: Final = "journal"
 UNDO_LIMIT_S: Final = 11.0
 _STEP_LEAST_S = 1.0
 _SLOW_S = 1.0
+_LOOK_EVERY_S = 0.05
 # A step that runs a program gives up by itself; its thread is waited for a little longer.
 _GRACE_S = 0.5
 
@@ -78,6 +79,33 @@ class Journal:
         self._is_over = False
         self._mutex = threading.Lock()
         self._log = log.get("journal")
+
+    def wait_for_last(self, is_open: Callable[[], bool]) -> None:
+        """Wait while another fastun undoes what it has changed for the same interface.
+
+        ``is_open`` returns whether a program has the interface: then that one is not ending. Raises
+        AskedToStop.
+        """
+        until_s, is_said = time.monotonic() + UNDO_LIMIT_S, False
+        while self._has_namesake() and not is_open() and time.monotonic() < until_s:
+            ending.check()
+            if not is_said:
+                is_said = True
+                self._log.info(
+                    "waiting for the last fastun of this interface, which restores the host",
+                    interface=self._header.interface,
+                )
+            time.sleep(_LOOK_EVERY_S)
+
+    def _has_namesake(self) -> bool:
+        """Return whether another one that lives has the same interface."""
+        for path in journal_file.paths(self._directory):
+            with journal_file.locked(self._directory):
+                found = journal_file.living(path)
+            is_its = found is not None and found[0].interface == self._header.interface
+            if found is not None and is_its and found[0].is_like(self._header):
+                return True
+        return False
 
     def __enter__(self) -> Self:
         """Undo what killed gateways left; a failure is a warning."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import stat
 import time
 from typing import TYPE_CHECKING, Final, Self
@@ -71,7 +70,7 @@ class JournalFile:
         """Make a file with its header. Raises OSError."""
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.mkdir(mode=0o700, exist_ok=True)
-        path = directory / f"{header.interface}-{secrets.token_hex(4)}.jsonl"
+        path = directory / f"{header.interface}-{os.urandom(4).hex()}.jsonl"
         with locked(directory):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
             file = cls(path, os.open(path, flags, 0o600))

@@ -14,7 +14,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from fastun.host.netlink.rtnetlink import attributes_of, number
+from fastun.host.netlink.rtnetlink import attributes_of, messages_of, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,19 +123,16 @@ class Netlink:
         is_whole = True
         while True:
             answer = memoryview(self._socket.recv(_READ_BYTES))
-            while answer:
-                length, kind, flags, sequence, _ = _HEADER.unpack_from(answer)
-                content = bytes(answer[_HEADER.size : length])
-                answer = answer[length + 3 & ~3 :]
+            for kind_of, flags, sequence, content in messages_of(answer):
                 if sequence != self._sequence:
                     continue
                 is_whole = is_whole and not flags & _DUMP_INTERRUPTED
-                if kind in (_ERROR, _DONE):
+                if kind_of in (_ERROR, _DONE):
                     code = -_ERROR_HEADER.unpack_from(content)[0] if content else 0
                     if code:
                         raise OSError(code, os.strerror(code))
                     return found, is_whole
-                found.append(content)
+                found.append(bytes(content))
 
     @staticmethod
     def _packed(kind: int, flags: int, body: bytes, sequence: int) -> bytes:
@@ -145,11 +142,9 @@ class Netlink:
 
 def _answers(answer: bytes) -> Iterator[tuple[int, Fault]]:
     """Yield what is acknowledged, by its sequence number; errno 0 is success."""
-    while len(answer) >= _HEADER.size:
-        length, kind, _, sequence, _ = _HEADER.unpack_from(answer)
+    for kind, _, sequence, body in messages_of(answer):
         if kind == _ERROR:
-            code = -number(answer[_HEADER.size :], signed=True)
-            words = answer[_HEADER.size + _ERROR_HEADER.size + _HEADER.size : length]
+            code = -number(body, signed=True)
+            words = body[_ERROR_HEADER.size + _HEADER.size :]
             text = dict(attributes_of(words)).get(_ERROR_MESSAGE, b"") if code else b""
             yield sequence, Fault(code, text.rstrip(b"\0").decode(errors="replace"))
-        answer = answer[length + 3 & ~3 :]

@@ -19,7 +19,7 @@ import struct
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from fastun.host.netlink.rtnetlink import RTA_OIF, attributes_of, number
+from fastun.host.netlink.rtnetlink import RTA_OIF, attributes_of, messages_of, number
 from fastun.host.routing.routing_rules import PROTOCOL
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ _NFTABLES: Final = 10  # NFNL_SUBSYS_NFTABLES
 _TABLE_CHANGES: Final = (0, 2, 3, 5, 6, 8, 9, 11, 12, 14)
 _TABLE_NAME: Final = 1  # the attribute's number in all of them
 
-_HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _IFINFO: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDR: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _RTMSG: Final = struct.Struct("=8BI")  # family, destination bits, ...
@@ -177,10 +176,8 @@ class Notices:
 
 def reports(answer: bytes, *, is_nft: bool) -> Iterator[Report]:
     """Yield the messages of one datagram."""
-    while len(answer) >= _HEADER.size:
-        length, kind, flags, _, _ = _HEADER.unpack_from(answer)
-        yield Report(is_nft, kind, flags, answer[_HEADER.size : length])
-        answer = answer[max(length, _HEADER.size) + 3 & ~3 :]
+    for kind, flags, _, body in messages_of(answer):
+        yield Report(is_nft, kind, flags, body)
 
 
 def _opened(family: int, groups: int) -> socket.socket:

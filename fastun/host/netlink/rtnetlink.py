@@ -14,7 +14,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import msgspec
 
@@ -40,6 +40,7 @@ _GROUPS: Final = sum(1 << group - 1 for group in (1, 5, 7, 8, 9, 11, 19))
 _NOTICES_MAX: Final = 64
 
 Address = IPv4Address | IPv6Address
+Buffer = TypeVar("Buffer", bytes, memoryview)
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -110,10 +111,9 @@ class RouteQuestions:
         header = _NLMSG.pack(length, RTM_GETROUTE, _NLM_F_REQUEST, self._sequence, 0)
         self._socket.send(header + body)
         while True:
-            answer = self._socket.recv(_ANSWER_BYTES)
-            length, kind, _, sequence, _ = _NLMSG.unpack_from(answer)
-            if sequence == self._sequence:
-                return _route(kind, answer[_NLMSG.size : length])
+            for kind, _, sequence, answer in messages_of(self._socket.recv(_ANSWER_BYTES)):
+                if sequence == self._sequence:
+                    return _route(kind, answer)
 
 
 class RouteChanges:
@@ -147,6 +147,17 @@ def _netlink_socket(groups: int = 0) -> socket.socket:
 
 
 # -- messages ---------------------------------------------------------------------------------
+
+
+def messages_of(datagram: Buffer) -> Iterator[tuple[int, int, int, Buffer]]:
+    """Yield type, flags, sequence number and body of each message in what one read returned.
+
+    None is shorter than its header, whatever it says: reading comes to an end.
+    """
+    while len(datagram) >= _NLMSG.size:
+        length, kind, flags, sequence, _ = _NLMSG.unpack_from(datagram)
+        yield kind, flags, sequence, datagram[_NLMSG.size : length]
+        datagram = datagram[max(length, _NLMSG.size) + 3 & ~3 :]
 
 
 def number(content: bytes, *, signed: bool = False) -> int:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.endpoint import Endpoint
 
 OuterAddress = IPv4Address | IPv6Address
+
+
+class OuterEndpoint(NamedTuple):
+    """Where fastun's own packets go."""
+
+    protocol: str  # tcp or udp
+    host: OuterAddress
+    port: int
 
 
 def of_settings(settings: Settings) -> tuple[set[OuterAddress], bool]:

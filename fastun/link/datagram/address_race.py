@@ -17,9 +17,10 @@ from typing import Final, TypeVar
 
 from fastun.endpoint import Endpoint
 from fastun.host.dns.resolved import UnresolvedError
+from fastun.host.sockets.address import EndpointAddress
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.sockets import UdpSockets
-from fastun.link.names import EndpointAddress, Names
+from fastun.link.names import Names
 from fastun.link.peer_slots import SlottedPeer
 from fastun.native import UdpAddress
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import socket
 import struct
@@ -26,6 +25,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from fastun import log
+from fastun.host.sockets import icmp_filter
+from fastun.host.sockets.maker import OWN, SocketMaker
 from fastun.link.datagram import icmp_quote
 from fastun.link.datagram.icmp_quote import Quote
 from fastun.native import MessageType
@@ -34,15 +35,9 @@ from fastun.native import MessageType
 # The more are read, the larger the flood of forged ones that true ones get lost in.
 HINTS_PER_TURN = 150
 TURN_S = 0.1
-# For what arrives in the meantime; only a flood overflows it.
-BUFFER_BYTES = 128 * 1024
 
-_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
-_UDP = 17
 _UNREACHABLE, _FRAGMENTATION_NEEDED, _PACKET_TOO_BIG = 3, 4, 2
-_UNREACHABLE_IPV6 = 1
-_ICMP_BYTES, _UDP_BYTES = 8, 8
-_IPV4_BYTES, _IPV6_BYTES = 20, 40
+_UDP_BYTES = 8
 _DATA_TYPES = (MessageType.DATA, MessageType.DATA_AES)
 _DATA = struct.Struct("<B3xIQ")  # type, receiver's index, counter
 _READ_BYTES = 256
@@ -105,29 +100,29 @@ Read = Callable[
 class IcmpListener(Generic[Message]):
     """Reads ICMP messages of one kind about datagrams from our ports. Event loop only."""
 
-    def __init__(self, on_message: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        kind: icmp_filter.Kind,
+        ports: Iterable[int],
+        on_message: Callable[[Message], None],
+        sockets: SocketMaker = OWN,
+    ) -> None:
         """Call ``on_message`` with what the sockets read that are opened."""
+        self._kind = kind
+        self._ports = sorted(set(ports))
         self._on_message = on_message
+        self._maker = sockets
         self._loop = asyncio.get_running_loop()
         self._sockets: list[tuple[socket.socket, Read[Message]]] = []
         self.is_allowed = True
 
-    def listen_to_ipv4(self, accept: bytes, read: Read[Message]) -> None:
-        """Read what the program ``accept`` lets through, if permitted (CAP_NET_RAW)."""
-        self._open(socket.AF_INET, socket.IPPROTO_ICMP, accept, read)
-
-    def listen_to_ipv6(self, accept: bytes, read: Read[Message]) -> None:
-        """As above."""
-        self._open(socket.AF_INET6, socket.IPPROTO_ICMPV6, accept, read)
-
-    def _open(self, family: int, protocol: int, accept: bytes, read: Read[Message]) -> None:
+    def listen(self, family: int, read: Read[Message]) -> None:
+        """Read what is about our ports, by IPv4 or IPv6, if permitted (CAP_NET_RAW)."""
         try:
-            opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
+            opened = self._maker.icmp(self._kind, family, self._ports)
         except OSError as error:
             self.is_allowed &= error.errno not in (errno.EPERM, errno.EACCES)
             return  # otherwise this IP version is not available here
-        attach_filter(opened, accept)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         self._sockets.append((opened, read))
         self._wait(len(self._sockets) - 1)
 
@@ -158,84 +153,15 @@ class IcmpListener(Generic[Message]):
 class HintListener(IcmpListener[Hint]):
     """Reads hints about datagrams from ``ports``."""
 
-    def __init__(self, ports: Iterable[int], on_hint: Callable[[Hint], None]) -> None:
+    def __init__(
+        self, ports: Iterable[int], on_hint: Callable[[Hint], None], sockets: SocketMaker = OWN
+    ) -> None:
         """Listen from now on, if permitted."""
-        super().__init__(on_hint)
-        ports = sorted(set(ports))
-        self.listen_to_ipv4(filter_ipv4(ports), lambda packet, _: read_ipv4(packet))
-        self.listen_to_ipv6(filter_ipv6(ports), lambda packet, _: read_ipv6(packet))
+        super().__init__("hints", ports, on_hint, sockets)
+        self.listen(socket.AF_INET, lambda packet, _: read_ipv4(packet))
+        self.listen(socket.AF_INET6, lambda packet, _: read_ipv6(packet))
         if not self.is_allowed:
             log.get("session").warning(
                 "cannot read ICMP (needs CAP_NET_RAW): a lower path MTU is noticed later,  "
                 "and never for plain WireGuard peers"
             )
-
-
-# -- the filter in the kernel -----------------------------------------------------------------
-
-# Classic BPF: load a byte or 16 bits at X plus a place, X = 4 * (low nibble of a byte), compare.
-_LOAD_BYTE, _LOAD_HALF, _LOAD_HEADER, _EQUAL, _RETURN = 0x50, 0x48, 0xB1, 0x15, 0x06
-_X_IMMEDIATE = 0x01
-_INSTRUCTION = struct.Struct("=HBBI")
-
-
-def filter_ipv4(ports: list[int]) -> bytes:
-    """Return the program for a raw socket of IPv4, which is given the IP header as well."""
-    quote = _ICMP_BYTES
-    checks = [
-        (_LOAD_BYTE, 0, _UNREACHABLE),
-        (_LOAD_BYTE, 1, _FRAGMENTATION_NEEDED),
-        (_LOAD_BYTE, quote, 0x45),
-        (_LOAD_BYTE, quote + 9, _UDP),
-    ]
-    return _program((_LOAD_HEADER, 0), checks, quote + _IPV4_BYTES, ports)
-
-
-def unreachable_filter_ipv4(ports: list[int]) -> bytes:
-    """Return the program that passes "destination unreachable" of any code."""
-    quote = _ICMP_BYTES
-    checks = [
-        (_LOAD_BYTE, 0, _UNREACHABLE),
-        (_LOAD_BYTE, quote, 0x45),
-        (_LOAD_BYTE, quote + 9, _UDP),
-    ]
-    return _program((_LOAD_HEADER, 0), checks, quote + _IPV4_BYTES, ports)
-
-
-def unreachable_filter_ipv6(ports: list[int]) -> bytes:
-    """As above, of ICMPv6."""
-    checks = [(_LOAD_BYTE, 0, _UNREACHABLE_IPV6), (_LOAD_BYTE, _ICMP_BYTES + 6, _UDP)]
-    return _program((_X_IMMEDIATE, 0), checks, _ICMP_BYTES + _IPV6_BYTES, ports)
-
-
-def filter_ipv6(ports: list[int]) -> bytes:
-    """Return the program for a raw socket of ICMPv6, which begins with the message."""
-    quote = _ICMP_BYTES
-    checks = [(_LOAD_BYTE, 0, _PACKET_TOO_BIG), (_LOAD_BYTE, quote + 6, _UDP)]
-    return _program((_X_IMMEDIATE, 0), checks, quote + _IPV6_BYTES, ports)
-
-
-def _program(
-    first: tuple[int, int], checks: list[tuple[int, int, int]], port_at: int, ports: list[int]
-) -> bytes:
-    """Accept what meets all checks and has one of the ports; a load behind the end refuses."""
-    n_left = 2 * len(checks) + 1 + len(ports)  # instructions before the refusal, the first aside
-    program = [_INSTRUCTION.pack(first[0], 0, 0, first[1])]
-    for load, place, value in checks:
-        n_left -= 2
-        program.append(_INSTRUCTION.pack(load, 0, 0, place))
-        program.append(_INSTRUCTION.pack(_EQUAL, 0, n_left, value))
-    program.append(_INSTRUCTION.pack(_LOAD_HALF, 0, 0, port_at))
-    for i, port in enumerate(ports):
-        program.append(_INSTRUCTION.pack(_EQUAL, len(ports) - i, 0, port))
-    program.append(_INSTRUCTION.pack(_RETURN, 0, 0, 0))
-    program.append(_INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFF))
-    return b"".join(program)
-
-
-def attach_filter(to: socket.socket, program: bytes) -> None:
-    """Let the kernel drop what the program refuses. Raises OSError."""
-    instructions = ctypes.create_string_buffer(program, len(program))
-    n = len(program) // _INSTRUCTION.size
-    head = struct.pack("@HP", n, ctypes.addressof(instructions))
-    to.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)

@@ -30,11 +30,13 @@ class PathListener:
         self._have_changed = False
         self._measured_s = float("-inf")
         self._route_changes = RouteChanges()
-        self._hints = HintListener((port for _, port in sockets.ports()), self.on_hint)
+        ports = [port for _, port in sockets.ports()]
+        self._hints = HintListener(ports, self.on_hint, sockets.maker)
         paths.hears_hints = self._hints.is_allowed
         self._unreachable = UnreachableListener(
-            (port for _, port in sockets.ports()),
+            ports,
             lambda it: attempts.unreachable(it.host, it.port, it.reason, str(it)),
+            sockets.maker,
         )
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from fastun import log
 from fastun.config.settings import Settings
 from fastun.host.inner_mtu import InnerMtu
+from fastun.host.sockets.maker import OWN, SocketMaker
 from fastun.lane.lane import Lane
 from fastun.lane.messages import SendMessage, SetPacketMax
 from fastun.link.datagram import probe
@@ -77,8 +78,10 @@ class PathWatch:
         settings: Settings,
         inner_mtu: InnerMtu,
         call_later: Callable[..., object] | None = None,
+        sockets: SocketMaker = OWN,
     ) -> None:
         """Watch the paths of the peers of ``lane``. ``call_later`` is the event loop's."""
+        self._sockets = sockets
         self.counts = PathCounts()
         self.hears_hints = True
         self._lane = lane
@@ -235,7 +238,7 @@ class PathWatch:
         if address is None or not udp_peer.hello.answers_probes:
             return
         try:
-            cached = cached_path_mtu(address, self._fwmark)
+            cached = cached_path_mtu(address, self._sockets)
         except OSError:
             return
         if cached < outside:

@@ -68,7 +68,7 @@ class PortChange:
         """
         kept = [each for each in self._sockets.all() if each.getsockname()[1] == port]
         if not kept:
-            kept = udp.any_port(port)
+            kept = udp.any_port(port, self._sockets.maker)
             for each in kept:
                 try:
                     self._passing.add(each)
@@ -101,7 +101,7 @@ class PortChange:
 
     def _open(self, used: set[int | None], now_s: float) -> _Extra | None:
         try:
-            (bound,) = udp.any_port(None)
+            (bound,) = udp.any_port(None, self._sockets.maker)
         except RuntimeFailure:  # no descriptors; the next handshake tries again
             return None
         try:

@@ -19,12 +19,11 @@ import socket
 import time
 from hashlib import blake2s
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 
-from fastun import codec, log, state_file
+from fastun import codec, log
 from fastun.link.datagram.address_race import endpoints_of
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.peer import UdpPeer
@@ -36,6 +35,7 @@ from fastun.pace import PACE
 from fastun.session import clock
 from fastun.session.protocol import KEY_BYTES
 from fastun.session.refusal import HandshakeError
+from fastun.state_file import OwnFiles
 
 WRITE_INTERVAL_S: Final = 30.0
 _LOOK_INTERVAL_S: Final = 2.0
@@ -82,7 +82,8 @@ class RememberedEndpoints:
     ) -> None:
         """Remember ``peers`` in the state directory, in a file for each of our keys."""
         digest = blake2s(end.exchange.own.public, digest_size=8).hexdigest()
-        self._path = Path(end.settings.state_dir) / f"endpoints-{digest}"
+        self._name = f"endpoints-{digest}"
+        self._files = end.files or OwnFiles(end.settings.state_dir)
         self._links = end.links
         self._peer_slots = end.exchange.peer_slots
         self._peers = peers
@@ -111,7 +112,7 @@ class RememberedEndpoints:
 
     def _read(self) -> list[_Place]:
         try:
-            packed = state_file.read(self._path, _FILE_BYTES_MAX + 1)
+            packed = self._files.read(self._name, _FILE_BYTES_MAX + 1)
             places = codec.unpack(packed, list[_Place], _FILE_BYTES_MAX)
         except FileNotFoundError:
             pass
@@ -196,7 +197,7 @@ class RememberedEndpoints:
         self._written_s = clock.boottime_s()
         self._written_keys = {place.key for place in places}
         try:
-            state_file.replace(self._path, packed)
+            self._files.replace(self._name, packed)
             self._written = packed
         except OSError as error:
             self._warn("cannot save where clients are", str(error.strerror))
@@ -233,7 +234,7 @@ class RememberedEndpoints:
             self._log.warning(
                 f"{what}; idle clients are reachable after a restart of this server only when they "
                 "send something",
-                file=str(self._path),
+                file=self._files.path(self._name),
                 error=why,
             )
 

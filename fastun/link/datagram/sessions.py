@@ -61,7 +61,7 @@ class DatagramSessions:
         self._attempts = end.attempts
         self._inner_mtu = end.inner_mtu
         self._installer = KeyInstaller(end.lane, end.constants)
-        self._paths = PathWatch(end.lane, end.settings, end.inner_mtu)
+        self._paths = PathWatch(end.lane, end.settings, end.inner_mtu, None, sockets.maker)
         self._peers = UdpPeers(end, sockets)
         self._pins = SourcePins(end.inside, self._peers, sockets)
         is_port_free = end.settings.role == "connect" and end.settings.udp_port is None

@@ -18,17 +18,15 @@ from fastun import log
 from fastun.config.settings import Settings
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
+from fastun.host.sockets import binding
+from fastun.host.sockets.address import EndpointAddress
+from fastun.host.sockets.maker import OWN, SocketMaker
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AddSocket
-from fastun.link import binding
 from fastun.link.datagram.socket_choice import UdpSocket, choose
 from fastun.link.inside import Inside, LeadsInsideError
-from fastun.link.names import EndpointAddress
 from fastun.native import SOCKETS_MAX, UdpAddress
 from fastun.session.messages import MessageType
-
-# The kernel's queues between two turns of a worker: some 4 ms at 10 Gbit/s.
-BUFFER_BYTES = 4 * 1024 * 1024
 
 # The tun-reader sends as well, in place of a link-writer that sleeps. It is first: what it has not
 # yet heard of is the link-writer's.
@@ -39,7 +37,6 @@ _IP_PKTINFO = 8
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 10, 23, 3
 _IP_MTU, _IPV6_MTU = 14, 24
 _IP_RECVTOS, _IPV6_RECVTCLASS, _IPV6_TCLASS = 13, 66, 67
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _UDP_SEGMENT, _UDP_GRO = 103, 104
 # DSCP AF41, as the kernel's WireGuard gives initiations and responses, not cookie replies.
 _HANDSHAKE_CLASS = struct.pack("=i", 0x88)
@@ -56,17 +53,17 @@ class UdpSockets:
         sockets: Iterable[socket.socket],
         *,
         offload: bool,
-        fwmark: int = 0,
         inside: Inside | None = None,
+        maker: SocketMaker = OWN,
     ) -> None:
-        """Take over bound sockets. ``fwmark`` goes on every packet; 0 is none.
+        """Take over bound sockets of ``maker``.
 
         Nothing is sent to what is ``inside`` the tunnel. Raises as `add`.
         """
+        self.maker = maker
         self._sockets: list[UdpSocket | None] = []  # None: removed
         self._inside = inside
         self._offload = offload
-        self._fwmark = fwmark
         for each in sockets:
             self.add(each)
 
@@ -108,7 +105,7 @@ class UdpSockets:
         return each
 
     def _tuned(self, bound: socket.socket) -> UdpSocket:
-        _tune(bound, self._fwmark)
+        _tune(bound)
         return UdpSocket(bound, self._offload and _set_offload(bound))
 
     def close(self) -> None:
@@ -187,19 +184,19 @@ class UdpSockets:
             where.sendmsg([message], marked, 0, _sockaddr(where.family, to))
 
 
-def open_for(settings: Settings, inside: Inside | None = None) -> UdpSockets:
+def open_for(
+    settings: Settings, inside: Inside | None = None, maker: SocketMaker = OWN
+) -> UdpSockets:
     """Return the sockets that a side dials by; none where it serves, or nothing is udp.
 
     Raises RuntimeFailure.
     """
     sockets: list[socket.socket] = []
     if settings.role == "connect" and any(each.scheme == "udp" for each in settings.endpoints):
-        sockets += any_port(settings.udp_port)
+        sockets += any_port(settings.udp_port, maker)
     for each in sockets:
         say_listening(each)
-    return UdpSockets(
-        sockets, offload=settings.data_path.udp_offload, fwmark=settings.fwmark, inside=inside
-    )
+    return UdpSockets(sockets, offload=settings.data_path.udp_offload, inside=inside, maker=maker)
 
 
 def say_listening(bound: socket.socket) -> None:
@@ -211,7 +208,7 @@ def say_listening(bound: socket.socket) -> None:
 # -- opening ----------------------------------------------------------------------------------
 
 
-def any_port(port: int | None) -> list[socket.socket]:
+def any_port(port: int | None, maker: SocketMaker = OWN) -> list[socket.socket]:
     """Return sockets for a side that begins: bound to ``port``, or to one that the kernel chooses.
 
     Raises RuntimeFailure.
@@ -220,17 +217,12 @@ def any_port(port: int | None) -> list[socket.socket]:
     if socket.has_dualstack_ipv6():
         host = IPv6Address(0)
     try:
-        return [binding.bound(EndpointAddress(host, port or 0, 0), socket.SOCK_DGRAM)]
+        return [maker.datagrams(EndpointAddress(host, port or 0, 0))]
     except OSError as error:
         raise RuntimeFailure(f"UDP port {port}: {binding.advice(error)}") from None
 
 
-def _tune(each: socket.socket, fwmark: int) -> None:
-    for forced, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):
-        try:
-            each.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
-        except OSError:  # without CAP_NET_ADMIN as much as the administrator allows
-            each.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
+def _tune(each: socket.socket) -> None:
     # "Don't fragment", regardless of the kernel's PMTU cache (path_mtu.py knows better). An
     # IPv6 socket that carries IPv4 wants both. csrc/outbound/datagram_writer.c sets the same.
     each.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
@@ -242,8 +234,6 @@ def _tune(each: socket.socket, fwmark: int) -> None:
     each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     # What routers marked (ECN), for csrc/inbound/: again also for IPv4 on an IPv6 socket.
     each.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
-    if fwmark:
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
 
 
 def _set_offload(each: socket.socket) -> bool:
@@ -289,14 +279,11 @@ def _traffic_class(message: bytes, to: UdpAddress) -> list[tuple[int, int, bytes
     return [(socket.IPPROTO_IPV6, _IPV6_TCLASS, _HANDSHAKE_CLASS)]
 
 
-def cached_path_mtu(to: UdpAddress, fwmark: int = 0) -> int:
+def cached_path_mtu(to: UdpAddress, maker: SocketMaker = OWN) -> int:
     """Return the path MTU in the kernel's PMTU cache: only a hint. Raises OSError."""
-    is_ipv4 = isinstance(to.host, IPv4Address)
-    with socket.socket(socket.AF_INET if is_ipv4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        if fwmark:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
-        if is_ipv4:
-            probe.connect((str(to.host), to.port))  # sends nothing
+    where = EndpointAddress(to.host, to.port, to.zone)
+    with maker.outgoing(where.family, socket.SOCK_DGRAM) as probe:
+        probe.connect(where.sockaddr())  # sends nothing
+        if where.family == socket.AF_INET:
             return probe.getsockopt(socket.IPPROTO_IP, _IP_MTU)
-        probe.connect((str(to.host), to.port, 0, to.zone))
         return probe.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU)

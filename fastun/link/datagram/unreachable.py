@@ -9,18 +9,16 @@ hints about path MTUs are (hints.py), by sockets of its own: a flood of one keep
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 import msgspec
 
+from fastun.host.sockets.maker import OWN, SocketMaker
 from fastun.link.datagram import icmp_quote
-from fastun.link.datagram.hints import (
-    IcmpListener,
-    unreachable_filter_ipv4,
-    unreachable_filter_ipv6,
-)
+from fastun.link.datagram.hints import IcmpListener
 from fastun.link.last_error import Reason
 
 _IPV4_TYPE, _IPV6_TYPE = 3, 1
@@ -76,9 +74,13 @@ def read_ipv6(icmp: bytes, sender: str) -> Unreachable | None:
 class UnreachableListener(IcmpListener[Unreachable]):
     """Reads such messages about datagrams from ``ports``, if that is permitted (CAP_NET_RAW)."""
 
-    def __init__(self, ports: Iterable[int], on_message: Callable[[Unreachable], None]) -> None:
+    def __init__(
+        self,
+        ports: Iterable[int],
+        on_message: Callable[[Unreachable], None],
+        sockets: SocketMaker = OWN,
+    ) -> None:
         """Listen from now on."""
-        super().__init__(on_message)
-        ports = sorted(set(ports))
-        self.listen_to_ipv4(unreachable_filter_ipv4(ports), lambda packet, _: read_ipv4(packet))
-        self.listen_to_ipv6(unreachable_filter_ipv6(ports), read_ipv6)
+        super().__init__("unreachable", ports, on_message, sockets)
+        self.listen(socket.AF_INET, lambda packet, _: read_ipv4(packet))
+        self.listen(socket.AF_INET6, read_ipv6)

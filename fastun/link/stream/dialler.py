@@ -21,10 +21,11 @@ from typing import Final
 from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.host.dns.resolved import UnresolvedError
+from fastun.host.sockets.address import EndpointAddress
 from fastun.lane.messages import CLOSED_BY_PEER
 from fastun.link.attempts import Way, named
 from fastun.link.hello import HelloError
-from fastun.link.names import RETRY_S, EndpointAddress
+from fastun.link.names import RETRY_S
 from fastun.link.outside import Outside
 from fastun.link.stream import racing, silence, sockets
 from fastun.link.stream.handshake import Handshaker

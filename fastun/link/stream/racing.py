@@ -19,8 +19,9 @@ from typing import Final, NamedTuple
 
 from fastun.endpoint import Endpoint, format_host_port
 from fastun.host.dns.resolved import NotYetError, UnresolvedError
+from fastun.host.sockets.address import EndpointAddress
 from fastun.link.inside import LeadsInsideError
-from fastun.link.names import EndpointAddress, Names
+from fastun.link.names import Names
 from fastun.link.outside import Outside
 from fastun.link.stream import sockets
 

@@ -6,12 +6,12 @@ import asyncio
 import random
 import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 
 from fastun.endpoint import format_host_port
-from fastun.link import binding
+from fastun.host.sockets import binding
+from fastun.host.sockets.address import EndpointAddress
+from fastun.host.sockets.maker import OWN, SocketMaker
 from fastun.link.inside import LeadsInsideError
-from fastun.link.names import EndpointAddress
 from fastun.link.outside import Outside
 
 # Bytes that may be unsent in the socket. The queue belongs in the ring, where its delay is
@@ -38,13 +38,15 @@ BACKOFF_MAX_S = 30.0
 BACKLOG = 4096
 
 
-def listen(address: EndpointAddress, fwmark: int = 0, *, is_beside: bool = False) -> socket.socket:
+def listen(
+    address: EndpointAddress, maker: SocketMaker = OWN, *, is_beside: bool = False
+) -> socket.socket:
     """Return a listening socket. Raises OSError.
 
-    ``is_beside`` as of `binding.bound`; ``fwmark`` goes on every packet of it, and of what it
-    accepts (a connection has its listener's, net/ipv4/inet_connection_sock.c); 0 is none.
+    ``is_beside`` as of `binding.bound`. What it accepts has its mark
+    (net/ipv4/inet_connection_sock.c).
     """
-    listener = binding.bound(address, socket.SOCK_STREAM, fwmark, is_beside=is_beside)
+    listener = maker.listener(address, is_beside=is_beside)
     try:
         listener.listen(BACKLOG)
         binding.allow_overlap(listener, is_allowed=False)
@@ -56,16 +58,11 @@ def listen(address: EndpointAddress, fwmark: int = 0, *, is_beside: bool = False
 
 async def dial(to: EndpointAddress, outside: Outside) -> socket.socket:
     """Return a connected, tuned socket. Raises OSError, also LeadsInsideError and TimeoutError."""
-    is_ipv4 = isinstance(to.host, IPv4Address)
-    address = (str(to.host), to.port) if is_ipv4 else (str(to.host), to.port, 0, to.zone)
+    address = to.sockaddr()
     if outside.inside.holds_stream(address):
         raise LeadsInsideError
-    family = socket.AF_INET if is_ipv4 else socket.AF_INET6
-    connection = socket.socket(family, socket.SOCK_STREAM)
+    connection = outside.sockets.outgoing(to.family, socket.SOCK_STREAM)
     try:
-        connection.setblocking(False)
-        if outside.fwmark:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, outside.fwmark)
         async with asyncio.timeout(DIAL_TIMEOUT_S):
             await asyncio.get_running_loop().sock_connect(connection, address)
         tune(connection)

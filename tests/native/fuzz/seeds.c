@@ -118,6 +118,40 @@ static void append_flow(struct seed *seed, uint8_t choice) {
     }
 }
 
+/* As fuzz_ring.h reads it: as it should be, and with a field bent. */
+static void append_ring(struct seed *seed, const void *bytes, size_t length) {
+    const uint8_t bends[] = {0, 0, 1 | 2 << 2, 2};
+    for (unsigned i = 0; i < sizeof bends; i++) {
+        uint8_t lead[8] = {bends[i], (uint8_t)(seed->bytes[0] + i), (uint8_t)length,
+                           (uint8_t)(length >> 8), 100};
+        append(seed, lead, sizeof lead);
+        append(seed, bytes, length);
+    }
+}
+
+static void append_device_frames(struct seed *seed) {
+    const uint8_t none_in_the_hairpin = 0;
+    append(seed, &none_in_the_hairpin, 1);
+    for (uint8_t to = 0; to < 4; to++) {
+        uint8_t lead[3] = {(uint8_t)(frame.length - 1), (uint8_t)((frame.length - 1) >> 8), to};
+        append(seed, lead, sizeof lead);
+        append(seed, frame.bytes, frame.length);
+    }
+}
+
+/* A SYN that asks for segments of 1460 bytes, behind the MTU and that it has a checksum. */
+static void append_syn(struct seed *seed, uint8_t choice) {
+    uint8_t *packet = frame.bytes + VNET_LENGTH;
+    size_t tcp = packet[0] == 0x45 ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE;
+    const uint8_t lead[] = {0xe8, 3, choice}, options[] = {2, 4, 5, 180};
+    packet[packet[0] == 0x45 ? 9 : 6] = 6;
+    packet[tcp + 12] = 6 << 4;
+    packet[tcp + 13] = 2;
+    memcpy(packet + tcp + 20, options, sizeof options);
+    append(seed, lead, sizeof lead);
+    append(seed, packet, tcp + 24);
+}
+
 /* A super-packet in three pieces, the last filled up or not, and a frame in two. */
 static void append_pieces(struct seed *seed, uint8_t choice) {
     for (unsigned i = 0; i < 3 + 2; i++) {
@@ -152,6 +186,20 @@ static struct seed seed_for(const char *fuzzer, uint8_t choice) {
     } else if (strcmp(fuzzer, "fuzz_gro") == 0) {
         seed.length = 0;
         append_flow(&seed, choice);
+    } else if (strcmp(fuzzer, "fuzz_mss") == 0) {
+        seed.length = 0;
+        append_syn(&seed, choice);
+    } else if (strcmp(fuzzer, "fuzz_commands") == 0) {
+        append(&seed, frame.bytes, frame.length);
+    } else if (strcmp(fuzzer, "fuzz_tun_reader") == 0) {
+        seed.bytes[0] |= (choice & 4) != 0 ? 32 : 0;
+        append_device_frames(&seed);
+    } else if (strcmp(fuzzer, "fuzz_tun_writer") == 0) {
+        append_ring(&seed, frame.bytes, frame.length);
+    } else if (strcmp(fuzzer, "fuzz_link_writer") == 0) {
+        append_ring(&seed, frame.bytes + VNET_LENGTH, frame.length - VNET_LENGTH);
+    } else if (strcmp(fuzzer, "fuzz_ecn") == 0) {
+        append(&seed, frame.bytes + VNET_LENGTH, frame.length - VNET_LENGTH);
     } else if (strcmp(fuzzer, "fuzz_pieces") == 0) {
         seed.length = 0;
         append_pieces(&seed, choice);

@@ -26,7 +26,7 @@ assert isinstance(PEER, click.Group)
 # Stands in for the gateway, to see what is handed to it and to let it fail as no test can make it.
 WITH_GATEWAY = """
 import errno, os, signal, sys, types
-def run(settings, reread, remarks):
+def run(settings, remarks, host):
     {body}
 gateway = types.ModuleType("fastun.gateway.run")
 gateway.run = run

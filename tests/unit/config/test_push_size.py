@@ -19,6 +19,7 @@ from fastun.gateway.peer_sync import PeerSync, server_of
 from fastun.link import hello
 from fastun.link.peer_slots import SlottedPeer
 from fastun.native import Offload
+from fastun.native.secrets import Secret
 from fastun.peers.peer import Peer
 from fastun.session import transport
 from fastun.session.keys import format_key, generate_private
@@ -83,7 +84,7 @@ def test_what_fits_goes_into_one_datagram_of_the_narrowest_path_or_a_hello(
     said = hello.own(settings, Offload.TCP_UDP, pushed)
     content = hello.encode(structs.replace(said, software="f" * 64))
     assert len(content) <= longest
-    sealed = transport.seal_data(bytes(32), 1, 0, content)
+    sealed = transport.seal_data(Secret.of(bytes(32)), 1, 0, content)
     if UDP in listen:
         assert len(sealed) <= 1280 - 40 - 8
     assert hello.decode(content).push == pushed

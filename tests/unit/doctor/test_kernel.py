@@ -158,6 +158,7 @@ LINK_READER = """
 import os, re, socket
 from fastun.native import Aead, KeyArea, KeyRegion, Mode, PeerTable, Ring, Stats, Waiting, Wire
 from fastun.native import sealing_library
+from fastun.native.secrets import Secret
 from fastun.native.loop import Descriptors, Loop, SharedMemory
 
 channel, _other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -176,7 +177,7 @@ on_udp = locked()
 N_PEERS, N_KEYS = 64, 4
 for index in range(N_PEERS * N_KEYS):
     for aead in Aead:
-        slot, key = index // N_KEYS, region.put(os.urandom(32), os.urandom(32))
+        slot, key = index // N_KEYS, region.put(Secret.new_private(), Secret.new_private())
         loop.add_receiving_key(slot, aead, key.name, index=index + 1, counter=0, expires_ns=2**62)
 print(sealing_library(), on_udp - before, (locked() - on_udp) // N_PEERS)
 """

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun import native
-from fastun.lane import worker_user
-from fastun.lane.worker_user import WorkerUser
+from fastun.host import users
+from fastun.host.users import Users
 from fastun.native import Confined
 from tests.support.doctored_host import found
 
@@ -24,12 +24,12 @@ WITHOUT = Confined(1000, 0, has_filter=True, lacks=("Landlock (Operation not sup
     [
         (
             WHOLE,
-            WorkerUser(61234, 61234),
+            Users(61234, 61234),
             ("ok", "user 61234, no capabilities, seccomp, Landlock 7"),
         ),
         (
             WHOLE,
-            WorkerUser(why="no"),
+            Users(why="no"),
             (
                 "ok",
                 "user 1000, no capabilities, seccomp, Landlock 7; without a user of their own (no)",
@@ -37,7 +37,7 @@ WITHOUT = Confined(1000, 0, has_filter=True, lacks=("Landlock (Operation not sup
         ),
         (
             WITHOUT,
-            WorkerUser(61234, 61234),
+            Users(61234, 61234),
             (
                 "warn",
                 "user 61234, no capabilities, seccomp; without Landlock (Operation not supported)",
@@ -49,11 +49,11 @@ def test_what_a_kernel_lacks_is_a_warning(
     subject: Subject,
     monkeypatch: pytest.MonkeyPatch,
     confined: Confined,
-    user: WorkerUser,
+    user: Users,
     expected: tuple[str, str],
 ) -> None:
     monkeypatch.setattr(native, "probe_confinement", lambda: confined)
-    monkeypatch.setattr(worker_user, "choose", lambda: user)
+    monkeypatch.setattr(users, "choose", lambda: user)
     finding = found(subject, "workers")
     verdict, message = expected
     assert (finding.verdict, finding.message) == (verdict, f"confined: {message}")

@@ -14,7 +14,7 @@ import pytest
 from fastun.endpoint import parse
 from fastun.gateway import outer_endpoints
 from fastun.gateway.outer_endpoints import OuterEndpoints
-from fastun.host.firewall.kill_switch_rules import OuterEndpoint
+from fastun.host.routing.outer_addresses import OuterEndpoint
 
 LITERAL, NAMED = ip_address("192.0.2.1"), ip_address("2001:db8::1")
 MOVED, STREAM = ip_address("198.51.100.7"), ip_address("203.0.113.7")
@@ -26,18 +26,15 @@ class Switch:
     is_on = True
     turned_on = SimpleNamespace(wait=lambda: asyncio.sleep(0))
 
-    async def run(self) -> None:
-        await asyncio.Event().wait()
-
     def __init__(self) -> None:
         self.followed: list[object] = []
         self.now: object = None
 
-    def follows(self, endpoints: object, wanted: object) -> bool:
-        return self.now == (endpoints, wanted)
+    def follows(self, endpoints: object) -> bool:
+        return self.now == endpoints
 
-    def follow(self, endpoints: object, wanted: object) -> None:
-        self.now = endpoints, wanted
+    def follow(self, endpoints: object) -> None:
+        self.now = endpoints
         self.followed.append(endpoints)
 
 
@@ -56,7 +53,6 @@ def sender(switch: Switch | None) -> Any:
 
     return SimpleNamespace(
         settings=SimpleNamespace(role="connect", endpoints=endpoints),
-        device=SimpleNamespace(wanted=object()),
         lane=SimpleNamespace(
             peers=SimpleNamespace(
                 endpoint=lambda slot: SimpleNamespace(host=MOVED, port=1000 + slot)

@@ -30,7 +30,7 @@ class Scene:
 
     def quiet(self) -> Quiet:
         tunnel: Any = SimpleNamespace(
-            device=SimpleNamespace(fd=self.device),
+            device=SimpleNamespace(fd=self.device, set_quiet=lambda **_: None),
             lane=SimpleNamespace(stats=SimpleNamespace(counter=lambda *_: self.n_frames)),
             links=self.links,
             outside=SimpleNamespace(attempts=SimpleNamespace(are_made=lambda: self.is_tried)),

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.config.settings import Options, ServeSettings, load
+from fastun.gateway.late_networks import with_networks
 from fastun.host.firewall import forward_ways
-from fastun.host.firewall.forward_ways import interfaces, private_networks, with_networks
-from fastun.host.netlink.kernel import FoundRoute, Place
+from fastun.host.firewall.forward_ways import interfaces, private_networks
+from fastun.host.netlink.kernel import FoundRoute, Kernel, Place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fastun.lab.network import Lab
+    from fastun.peers.peer import Network
 
 DEVICE, LO, WAN, LAN, DMZ = 9, 1, 2, 3, 4
 
@@ -79,6 +81,11 @@ def serving(tmp_path: Path, text: str) -> ServeSettings:
     return settings
 
 
+def led_to() -> list[Network]:
+    with Kernel(0) as kernel:
+        return private_networks(kernel.main_routes(), but=0)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -93,7 +100,7 @@ def test_a_server_that_forwards_to_all_gives_its_clients_what_this_host_leads_to
 ) -> None:
     host, lan = lab.host("host"), lab.host("lan")
     lab.wire(host, lan, ["172.16.9.1/24"])
-    settings = host.inside(lambda: with_networks(serving(tmp_path, text)))
+    settings = with_networks(serving(tmp_path, text), host.inside(led_to))
     assert isinstance(settings, ServeSettings)
     assert list(map(str, settings.push.routes)) == expected
 
@@ -107,7 +114,7 @@ def test_networks_that_do_not_fit_a_hello_are_said(
     batch = tmp_path / "batch"
     batch.write_text("\n".join(lines))
     host.ip("-6", "-batch", str(batch))
-    settings = host.inside(lambda: with_networks(serving(tmp_path, "[forward]")))
+    settings = with_networks(serving(tmp_path, "[forward]"), host.inside(led_to))
     assert isinstance(settings, ServeSettings)
     assert 10 < len(settings.push.routes) < 200
     assert "not all networks of this host fit the hello" in "".join(capsys.readouterr())

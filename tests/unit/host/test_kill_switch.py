@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -16,9 +15,10 @@ from fastun.errors import RuntimeFailure
 from fastun.host import programs
 from fastun.host.firewall import kill_switch_found, local_networks
 from fastun.host.firewall.kill_switch import KillSwitch
-from fastun.host.firewall.kill_switch_rules import LocalNetwork, OuterEndpoint
+from fastun.host.firewall.kill_switch_rules import LocalNetwork
 from fastun.host.journal.journal import Journal
 from fastun.host.programs import ProgramRefused
+from fastun.host.routing.outer_addresses import OuterEndpoint
 from fastun.host.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def test_it_is_turned_on_and_off_and_the_lan_let_through(host: Host, tmp_path: P
     endpoints = frozenset((OuterEndpoint("tcp", ip_address("192.0.2.9"), 443),))
 
     def turn(mode: str) -> str:
-        asyncio.run(switch.turn(settings_for(mode), endpoints, Wanted(mtu=1)))
+        switch.turn(settings_for(mode), endpoints, Wanted(mtu=1))
         return host.tables.get(TABLE, "")
 
     with kill_switch("off", tmp_path) as switch:
@@ -244,6 +244,6 @@ def test_one_that_is_refused_is_not_on(host: Host, tmp_path: Path) -> None:
             if not refusal:
                 host.tables["fastun_wg9_kill_switch"] = ""
             with pytest.raises(RuntimeFailure, match=said):
-                asyncio.run(switch.turn(settings_for("on"), frozenset(), Wanted(mtu=1)))
+                switch.turn(settings_for("on"), frozenset(), Wanted(mtu=1))
             assert not switch.is_on
             assert TABLE not in host.tables

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fastun.host.firewall import kill_switch_rules, nft
-from fastun.host.firewall.kill_switch_rules import Allowed, LocalNetwork, OuterEndpoint
+from fastun.host.firewall.kill_switch_rules import Allowed, LocalNetwork
+from fastun.host.routing.outer_addresses import OuterEndpoint
 
 SERVER, SERVER_V6 = ip_address("192.0.2.1"), ip_address("2001:db8::1")
 ALLOWED = Allowed(

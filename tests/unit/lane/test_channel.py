@@ -11,6 +11,7 @@ import msgpack
 import pytest
 
 from fastun.errors import RuntimeFailure
+from fastun.host.sockets.maker import OWN
 from fastun.lane import channel
 from fastun.lane.channel import Channel, DescriptorsLost
 from fastun.lane.messages import (
@@ -41,7 +42,7 @@ READY = Ready(Confined(65000, 7, has_filter=False, lacks=("seccomp (not here)",)
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Channel, socket.socket]]:
-    ours, theirs = channel.pair()
+    ours, theirs = channel.of(OWN.channel())
     with theirs:
         yield ours, theirs
     ours.close()

@@ -16,13 +16,7 @@ from fastun.errors import RuntimeFailure
 from fastun.lane import lane as lanes
 from fastun.lane import worker_process
 from fastun.lane.lane import RING_BYTES
-from fastun.lane.messages import (
-    AddSocket,
-    Boot,
-    DetachLink,
-    SendMessage,
-    WorkerFailed,
-)
+from fastun.lane.messages import AddSocket, Boot, DetachLink, SendMessage, WorkerFailed
 from fastun.lane.template import Template
 from fastun.native import ROLES, SOCKETS_MAX, Mode, Offload, Wire
 from tests.support.descriptors import no_descriptor_left, too_many_descriptors_in_flight
@@ -74,6 +68,7 @@ def test_a_worker_that_cannot_be_spawned_is_tried_again_until_it_can() -> None:
 def test_a_worker_that_can_never_be_spawned_ends_the_gateway() -> None:
     async def claim() -> None:
         async with running() as owner:
+            owner.worker().confined = None  # as before the first one was ready
             with no_descriptor_left():
                 owner.kill()
                 await until(lambda: owner.failures)
@@ -81,6 +76,20 @@ def test_a_worker_that_can_never_be_spawned_ends_the_gateway() -> None:
             (failure,) = owner.failures
             assert "link-writer/0 failed to start 5 times" in str(failure)
             assert "Too many open files" in str(failure)
+
+    run(claim())
+
+
+def test_one_that_has_worked_is_tried_again_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "RESPAWN_DELAY_S", 0.01)
+
+    async def claim() -> None:
+        async with running() as owner:
+            with no_descriptor_left():
+                owner.kill()
+                await until(lambda: owner.worker().boot_failures > 2 * lanes.BOOT_FAILURES_MAX)
+            assert not owner.failures
+            await until(owner.lane.is_whole)
 
     run(claim())
 
@@ -156,9 +165,9 @@ def test_workers_that_crash_one_after_another_are_replaced_without_haste(
     monkeypatch.setattr(lanes, "SHORT_LIFE_S", 0.0)
     later, start_later = [], lanes.Lane._start_later  # noqa: SLF001
 
-    def record(lane: lanes.Lane, worker: WorkerProcess) -> None:
+    def record(lane: lanes.Lane, worker: WorkerProcess, **how: bool) -> None:
         later.append(worker.role)
-        start_later(lane, worker)
+        start_later(lane, worker, **how)
 
     monkeypatch.setattr(lanes.Lane, "_start_later", record)
 

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, cast
 from unittest.mock import Mock
 
+from fastun.host.sockets.maker import OWN
 from fastun.lane import channel
 from fastun.lane.channel import Channel
 from fastun.lane.lane import Lane, LanePlan
@@ -31,7 +32,7 @@ def test_the_readers_get_another_mss_and_so_do_their_successors(
 
     def spawn(worker: WorkerProcess, _: Template) -> Channel:
         """Stand in for an interpreter: this process is there, and reads the channel itself."""
-        worker.channel, ends[worker.role] = channel.pair()
+        worker.channel, ends[worker.role] = channel.of(OWN.channel())
         worker.pid = os.getpid()
         worker.pidfd = os.pidfd_open(os.getpid())
         return worker.channel

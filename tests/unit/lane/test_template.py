@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from fastun.host.sockets.maker import OWN
 from fastun.lane import channel, template
 from fastun.lane.template import FAULTS, Template
 from tests.support.running_lane import running, until
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.slow  # each starts real processes
 @contextlib.contextmanager
 def forked(by: Template) -> Iterator[tuple[psutil.Process, Channel]]:
     """A worker that waits for its first message, and the gateway's end of its channel."""
-    ours, theirs = channel.pair()
+    ours, theirs = channel.of(OWN.channel())
     with theirs:
         pid = by.fork("tun-reader/7", theirs)
     try:
@@ -125,7 +126,7 @@ def test_a_worker_whose_template_died_before_it_answered_is_collected(
         with monkeypatch.context() as patched:
             patched.setattr(sys, "executable", str(dying))
             forking.renew()
-            ours, theirs = channel.pair()
+            ours, theirs = channel.of(OWN.channel())
             with theirs, pytest.raises(OSError, match="does not answer"):
                 forking.fork("tun-reader/7", theirs)
             ours.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun.host.sockets.maker import OWN
 from fastun.lab.host import wait_until
 from fastun.lane import channel
 from fastun.lane.channel import Channel
@@ -72,7 +73,7 @@ class LinkReader:
 @pytest.fixture
 def link_reader() -> Iterator[LinkReader]:
     with contextlib.ExitStack() as stack:
-        ours, theirs = channel.pair()
+        ours, theirs = channel.of(OWN.channel())
         ours.set_blocking(True)
         ring, stats, peers = Ring.create(RING_BYTES), Stats.create(), PeerTable.create()
         for memory in (ring, stats, peers):

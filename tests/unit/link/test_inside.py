@@ -9,9 +9,9 @@ from ipaddress import ip_address
 import pytest
 
 from fastun import log
+from fastun.host.sockets.address import EndpointAddress
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import Inside, LeadsInsideError
-from fastun.link.names import EndpointAddress
 from fastun.link.stream import sockets as stream_sockets
 from fastun.native import UdpAddress
 from tests.support.inside_of import DEVICE, OTHER, Routes

@@ -14,8 +14,9 @@ from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
 from fastun.host.dns.resolved import NotYetError
-from fastun.link import binding, names
+from fastun.host.sockets import binding
 from fastun.link import listening as module
+from fastun.link import names
 from fastun.link.listening import Listening
 from tests.support.known_names import KnownNames
 from tests.support.stream_owner import run, until

@@ -14,8 +14,9 @@ from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.host.dns.resolved import NoSuchNameError, NotYetError, UnresolvedError
+from fastun.host.sockets.address import EndpointAddress
 from fastun.link import names as module
-from fastun.link.names import EndpointAddress, refuse_missing
+from fastun.link.names import refuse_missing
 from tests.support.known_names import KnownNames
 from tests.support.stream_owner import run, until
 

@@ -18,6 +18,7 @@ from fastun import log
 from fastun.bounded_server import CLIENTS_MAX
 from fastun.errors import RuntimeFailure
 from fastun.host.dns.state import DnsState
+from fastun.host.sockets.maker import OWN
 from fastun.lab.host import wait_until
 from fastun.metrics import server as metric_server
 from tests.support.descriptors import no_descriptor_left
@@ -194,7 +195,7 @@ def test_of_too_many_the_source_that_has_most_loses_one(gateway: Gateway) -> Non
 
 
 def test_a_source_that_is_not_this_host_has_a_rate() -> None:
-    server = metric_server._bind("127.0.0.1", 0, is_beside=False)  # noqa: SLF001 (other hosts are not at hand)
+    server = metric_server._bind(OWN, ("127.0.0.1", 0))  # noqa: SLF001 (other hosts are not at hand)
     with server:
         for here in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
             assert all(server.verify_request(None, (here, 1)) for _ in range(500))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from noise.connection import Keypair, NoiseConnection
 
-from fastun.session import cookies, ikpsk2, keys, noise, primitives
+from fastun.native import Aead
+from fastun.native.secrets import Secret
+from fastun.session import cookies, ikpsk2, keys, noise
 from fastun.session.ikpsk2 import FirstMessage, SecondMessage
 from fastun.session.messages import Initiation, Response
 from fastun.session.protocol import CONSTRUCTION, IDENTIFIER, NO_PRESHARED_KEY
@@ -75,7 +77,7 @@ def test_both_sides_say_byte_for_byte_what_cacophony_says() -> None:
     directions = client_state.split()
     for number, (payload, expected) in enumerate(messages[2:]):
         key = directions[number % 2]  # the initiator speaks first
-        assert primitives.seal(key, number // 2, payload, b"") == expected
+        assert key.seal(Aead.CHACHA20_POLY1305, number // 2, payload) == expected
 
 
 def oracle(role: str, preshared_key: bytes) -> NoiseConnection:
@@ -98,7 +100,7 @@ def assert_talks_both_ways(session: SessionKeys, other: NoiseConnection) -> None
     for counter in range(3):
         message = seal_data(session.send, session.remote_index, counter, b"to the oracle")
         assert other.decrypt(message[HEADER_BYTES:]) == b"to the oracle"
-        header = seal_data(bytes(32), session.local_index, counter, b"")[:HEADER_BYTES]
+        header = seal_data(Secret.of(bytes(32)), session.local_index, counter, b"")[:HEADER_BYTES]
         reply = header + other.encrypt(b"from the oracle")
         assert open_data(session.receive, session.local_index, reply) == (
             counter,

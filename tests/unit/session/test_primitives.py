@@ -1,29 +1,18 @@
-"""The primitives: RFC 7693, RFC 8439, RFC 7748, RFC 5869 and Wycheproof, all of what is carried."""
+"""The primitives: RFC 7693, RFC 7748 and Wycheproof, all of what is carried."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
-from nacl import bindings as sodium
-from nacl.exceptions import CryptoError, UnavailableError
 
-from fastun.link import hello
-from fastun.session import primitives, transport
+from fastun.session import primitives
 from fastun.session.primitives import NotAuthenticError
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.support.parties import LOW_ORDER_POINTS, load_vectors, refusal_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 Tests = list[dict[str, Any]]
-
-NEEDS_AES = pytest.mark.skipif(not primitives.has_aes(), reason="no AES-256-GCM in libsodium here")
 
 
 def bytes_of(vector: dict[str, Any], *names: str) -> list[bytes]:
@@ -66,90 +55,7 @@ def test_hashes_and_macs_of_all_sizes_are_those_of_rfc_7693_appendix_e() -> None
     assert whole.hexdigest() == "6a411f08ce25adcdfb02aba641451cec53c598b24f4fc787fbdc88797f4c1dfe"
 
 
-# HKDF
-
-
-@pytest.mark.parametrize("n_keys", [1, 2, 3])
-def test_kdf_is_hkdf_over_blake2s(n_keys: int) -> None:
-    salt, material = bytes(range(32)), b"input key material"
-    oracle = HKDF(hashes.BLAKE2s(32), 32 * n_keys, salt=salt, info=b"").derive(material)
-    assert b"".join(primitives.kdf(n_keys, salt, material)) == oracle
-
-
-def test_the_aes_key_is_hkdf_expand_of_the_directional_key_under_its_label() -> None:
-    key = bytes(range(32))
-    oracle = HKDFExpand(hashes.BLAKE2s(32), 32, info=b"fastun v1 aes-256-gcm").derive(key)
-    assert transport.aes_key(key) == oracle
-    assert transport.aes_key(key) != key
-
-
-# ChaCha20-Poly1305
-
-
-def test_aead_is_that_of_rfc_8439_section_2_8_2() -> None:
-    plaintext = (
-        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the "
-        b"future, sunscreen would be it."
-    )
-    sealed = ChaCha20Poly1305(bytes(range(0x80, 0xA0))).encrypt(
-        bytes.fromhex("070000004041424344454647"),
-        plaintext,
-        bytes.fromhex("50515253c0c1c2c3c4c5c6c7"),
-    )
-    assert sealed[:16].hex() == "d31a8d34648e60db7b86afbc53ef7ec2"
-    assert sealed[-16:].hex() == "1ae10b594f09e26a7e902ecbd0600691"
-
-
-def test_the_nonce_is_four_zero_bytes_and_the_counter_little_endian() -> None:
-    assert primitives.nonce(0x0102030405060708).hex() == "000000000807060504030201"
-    assert primitives.nonce(2**64 - 1).hex() == "00000000ffffffffffffffff"
-
-
-@pytest.mark.parametrize(
-    ("seal", "open_sealed", "library"),
-    [
-        (primitives.seal, primitives.open_sealed, ChaCha20Poly1305),
-        pytest.param(primitives.seal_aes, primitives.open_aes, AESGCM, marks=NEEDS_AES),
-    ],
-)
-def test_seal_and_open_are_another_librarys_under_the_counters_nonce(
-    seal: Callable[[bytes, int, bytes, bytes], bytes],
-    open_sealed: Callable[[bytes, int, bytes, bytes], bytes],
-    library: type[ChaCha20Poly1305 | AESGCM],
-) -> None:
-    key = bytes(range(32))
-    sealed = seal(key, 7, b"text", b"more")
-    assert sealed == library(key).encrypt(primitives.nonce(7), b"text", b"more")
-    assert open_sealed(key, 7, sealed, b"more") == b"text"
-    for wrong in (
-        (key[::-1], 7, sealed, b"more"),
-        (key, 8, sealed, b"more"),
-        (key, 7, sealed, b""),
-    ):
-        with pytest.raises(NotAuthenticError):
-            open_sealed(*wrong)
-
-
-@pytest.mark.parametrize(
-    ("name", "cipher", "n_tests"),
-    [
-        ("wycheproof_chacha20_poly1305.json", "chacha20poly1305_ietf", 172),
-        pytest.param("wycheproof_aes_256_gcm.json", "aes256gcm", 66, marks=NEEDS_AES),
-    ],
-)
-def test_wycheproof_aead(name: str, cipher: str, n_tests: int) -> None:
-    encrypt = getattr(sodium, f"crypto_aead_{cipher}_encrypt")
-    decrypt = getattr(sodium, f"crypto_aead_{cipher}_decrypt")
-    tests: Tests = load_vectors(name)["tests"]
-    assert len(tests) == n_tests
-    for test in tests:
-        key, iv, aad, message, sealed, tag = bytes_of(test, "key", "iv", "aad", "msg", "ct", "tag")
-        if test["result"] == "valid":
-            assert encrypt(message, aad, iv, key) == sealed + tag, test["tcId"]
-            assert decrypt(sealed + tag, aad, iv, key) == message, test["tcId"]
-        else:
-            with pytest.raises(CryptoError):
-                decrypt(sealed + tag, aad, iv, key)
+# The AEADs of handshakes and data are C's
 
 
 def test_wycheproof_xchacha20_poly1305() -> None:
@@ -167,32 +73,6 @@ def test_wycheproof_xchacha20_poly1305() -> None:
 def test_a_ciphertext_shorter_than_its_tag_does_not_open() -> None:
     with pytest.raises(NotAuthenticError):
         primitives.xopen(bytes(32), bytes(24), bytes(15), b"")
-    with pytest.raises(NotAuthenticError):
-        primitives.open_sealed(bytes(32), 0, bytes(15), b"")
-    with pytest.raises(NotAuthenticError):
-        primitives.open_aes(bytes(32), 0, bytes(15), b"")
-
-
-@pytest.fixture
-def without_aes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """libsodium on a processor without the instructions."""
-
-    def refuse(*_: bytes) -> bytes:
-        raise UnavailableError
-
-    for name in ("crypto_aead_aes256gcm_encrypt", "crypto_aead_aes256gcm_decrypt"):
-        monkeypatch.setattr(sodium, name, refuse)
-    primitives.has_aes.cache_clear()
-    yield
-    primitives.has_aes.cache_clear()
-
-
-@pytest.mark.usefixtures("without_aes")
-def test_where_the_library_has_no_aes_it_is_not_offered_and_does_not_open() -> None:
-    assert not primitives.has_aes()
-    assert hello.own_aeads() == (hello.CHACHA,)
-    with pytest.raises(NotAuthenticError):
-        primitives.open_aes(bytes(32), 0, bytes(32), b"")
 
 
 # X25519

@@ -12,6 +12,7 @@ from fastun import log
 from fastun.session import tai64n
 from fastun.session.initiation_guard import InitiationGuard
 from fastun.session.timestamps import RESERVED_NS, STEP_NS, Timestamps
+from fastun.state_file import OwnFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ def kept(state: Path) -> int:
 
 def test_they_are_the_clocks_while_it_goes_on(tmp_path: Path) -> None:
     clock = Clock()
-    timestamps = Timestamps(tmp_path, KEY, clock)
+    timestamps = Timestamps(OwnFiles(tmp_path), KEY, clock)
     for _ in range(5):
         assert timestamps.next() == tai64n.from_unix_ns(clock.ns)
         clock.ns += 5 * S
@@ -73,7 +74,7 @@ def test_they_grow_by_what_is_left_after_whitening() -> None:
 def test_a_restart_goes_on_where_the_last_run_was(tmp_path: Path, back_s: int) -> None:
     clock, guard = Clock(), InitiationGuard()
     for i in range(100):
-        timestamps = Timestamps(tmp_path, KEY, clock)
+        timestamps = Timestamps(OwnFiles(tmp_path), KEY, clock)
         guard.admit(timestamps.next(), now_s=2 * i)
         guard.admit(timestamps.next(), now_s=2 * i + 1)
         clock.ns += S
@@ -85,17 +86,17 @@ def test_what_is_kept_does_not_run_away_from_the_clock(tmp_path: Path) -> None:
     clock = Clock()
     for _ in range(1000):  # a service that fails once a second
         clock.ns += S
-        Timestamps(tmp_path, KEY, clock).next()
+        Timestamps(OwnFiles(tmp_path), KEY, clock).next()
     assert kept(tmp_path) - clock.ns <= 1000 * STEP_NS + 2 * RESERVED_NS
     clock.ns += 30 * S
-    assert Timestamps(tmp_path, KEY, clock).next() == tai64n.from_unix_ns(clock.ns)
+    assert Timestamps(OwnFiles(tmp_path), KEY, clock).next() == tai64n.from_unix_ns(clock.ns)
 
 
 def test_the_file_is_written_once_a_second_at_most_and_before_its_time_is_used(
     tmp_path: Path,
 ) -> None:
     clock = Clock()
-    timestamps = Timestamps(tmp_path, KEY, clock)
+    timestamps = Timestamps(OwnFiles(tmp_path), KEY, clock)
     written = set()
     for _ in range(100):
         used = timestamps.next()
@@ -110,9 +111,9 @@ def test_the_file_is_written_once_a_second_at_most_and_before_its_time_is_used(
 def test_each_key_has_its_own(tmp_path: Path) -> None:
     clock = Clock()
     clock.ns += 3600 * S
-    Timestamps(tmp_path, KEY, clock).next()
+    Timestamps(OwnFiles(tmp_path), KEY, clock).next()
     clock.ns -= 3600 * S
-    assert Timestamps(tmp_path, bytes(32), clock).next() == tai64n.from_unix_ns(NOW)
+    assert Timestamps(OwnFiles(tmp_path), bytes(32), clock).next() == tai64n.from_unix_ns(NOW)
 
 
 @pytest.mark.parametrize("text", ["", "x", "-5", "1" * 30, "9" * 19, "\u0661", "1\n2"])
@@ -120,10 +121,10 @@ def test_a_damaged_file_is_a_warning_and_nothing_more(
     tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = Clock()
-    Timestamps(tmp_path, KEY, clock).next()
+    Timestamps(OwnFiles(tmp_path), KEY, clock).next()
     (file,) = tmp_path.iterdir()
     file.write_text(text)
-    assert Timestamps(tmp_path, KEY, clock).next() == tai64n.from_unix_ns(NOW)
+    assert Timestamps(OwnFiles(tmp_path), KEY, clock).next() == tai64n.from_unix_ns(NOW)
     assert "damaged" in capsys.readouterr().err
     assert kept(tmp_path) == NOW + RESERVED_NS
 
@@ -133,7 +134,7 @@ def test_a_state_directory_that_cannot_be_written_is_one_warning(
 ) -> None:
     (tmp_path / "file").touch()
     clock = Clock()
-    timestamps = Timestamps(tmp_path / "file", KEY, clock)
+    timestamps = Timestamps(OwnFiles(tmp_path / "file"), KEY, clock)
     for _ in range(3):
         assert timestamps.next() == tai64n.from_unix_ns(clock.ns)
         clock.ns += 5 * S
@@ -144,8 +145,8 @@ def test_a_state_directory_that_cannot_be_written_is_one_warning(
 
 def test_a_file_that_would_never_end_does_not_hold_up_the_start(tmp_path: Path) -> None:
     clock = Clock()
-    Timestamps(tmp_path, KEY, clock).next()
+    Timestamps(OwnFiles(tmp_path), KEY, clock).next()
     (file,) = tmp_path.iterdir()
     file.unlink()
     os.mkfifo(file)
-    assert Timestamps(tmp_path, KEY, clock).next() == tai64n.from_unix_ns(NOW)
+    assert Timestamps(OwnFiles(tmp_path), KEY, clock).next() == tai64n.from_unix_ns(NOW)

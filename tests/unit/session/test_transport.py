@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from fastun.native.secrets import Secret
 from fastun.session.protocol import REJECT_AFTER_MESSAGES
 from fastun.session.refusal import Refusal
-from fastun.session.transport import Aead, aes_key, open_data, pad, seal_data, trim
+from fastun.session.transport import Aead, open_data, pad, seal_data, trim
 from tests.support.parties import refusal_of
 
-KEY = bytes(range(32))
+KEY_BYTES = bytes(range(32))
+KEY, OTHER_KEY = Secret.of(KEY_BYTES), Secret.of(KEY_BYTES[::-1])
+AES_KEY = HKDFExpand(hashes.BLAKE2s(32), 32, info=b"fastun v1 aes-256-gcm").derive(KEY_BYTES)
 IPV4 = bytes.fromhex("45000015") + bytes(16) + b"x"  # 21 bytes
 IPV6 = bytes.fromhex("60000000000111ff") + bytes(32) + b"x"  # 41 bytes
 
@@ -29,7 +34,7 @@ def test_a_keepalive_is_32_bytes() -> None:
 
 def test_type_4_is_chacha20_poly1305_under_the_directional_key_without_associated_data() -> None:
     nonce = bytes(4) + (5).to_bytes(8, "little")
-    sealed = ChaCha20Poly1305(KEY).encrypt(nonce, b"text", None)
+    sealed = ChaCha20Poly1305(KEY_BYTES).encrypt(nonce, b"text", None)
     assert seal_data(KEY, 9, 5, b"text") == (
         b"\4\0\0\0\x09\0\0\0" + (5).to_bytes(8, "little") + sealed
     )
@@ -37,7 +42,7 @@ def test_type_4_is_chacha20_poly1305_under_the_directional_key_without_associate
 
 def test_type_5_is_aes_256_gcm_under_the_derived_key_in_the_same_layout() -> None:
     nonce = bytes(4) + (5).to_bytes(8, "little")
-    sealed = AESGCM(aes_key(KEY)).encrypt(nonce, b"text", None)
+    sealed = AESGCM(AES_KEY).encrypt(nonce, b"text", None)
     assert seal_data(KEY, 9, 5, b"text", Aead.AES_256_GCM) == (
         b"\5\0\0\0\x09\0\0\0" + (5).to_bytes(8, "little") + sealed
     )
@@ -46,7 +51,7 @@ def test_type_5_is_aes_256_gcm_under_the_derived_key_in_the_same_layout() -> Non
 @pytest.mark.parametrize("aead", Aead)
 def test_another_key_index_or_direction_does_not_open(aead: Aead) -> None:
     message = seal_data(KEY, 9, 0, b"text", aead)
-    assert refusal_of(lambda: open_data(KEY[::-1], 9, message)) is Refusal.BAD_TAG
+    assert refusal_of(lambda: open_data(OTHER_KEY, 9, message)) is Refusal.BAD_TAG
     assert refusal_of(lambda: open_data(KEY, 8, message)) is Refusal.UNKNOWN_INDEX
 
 
@@ -58,7 +63,7 @@ def test_a_key_that_is_used_up_neither_seals_nor_opens(kind: int, counter: int) 
     assert refusal_of(lambda: seal_data(KEY, 9, counter, b"", aead)) is Refusal.COUNTER_LIMIT
     header = bytes([kind, 0, 0, 0, 9, 0, 0, 0]) + counter.to_bytes(8, "little")
     nonce = bytes(4) + counter.to_bytes(8, "little")
-    library = AESGCM(aes_key(KEY)) if kind == 5 else ChaCha20Poly1305(KEY)
+    library = AESGCM(AES_KEY) if kind == 5 else ChaCha20Poly1305(KEY_BYTES)
     message = header + library.encrypt(nonce, b"", None)
     assert refusal_of(lambda: open_data(KEY, 9, message)) is Refusal.COUNTER_LIMIT
 

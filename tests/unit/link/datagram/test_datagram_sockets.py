@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from fastun.host.sockets import binding
+from fastun.host.sockets.address import EndpointAddress
 from fastun.lane.messages import RemoveSocket, SendKeepalive, SetEndpoint
-from fastun.link import binding
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.socket_passing import SocketPassing
 from fastun.link.datagram.sockets import UdpSockets
-from fastun.link.names import EndpointAddress
 from fastun.link.peer_slots import SlottedPeer
 from fastun.native import UdpAddress
 from fastun.peers.peer import Peer

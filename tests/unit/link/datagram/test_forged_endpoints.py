@@ -34,12 +34,18 @@ def test_an_endpoint_of_a_socket_that_cannot_be_is_none(index: int) -> None:
     assert written(UdpAddress(ip_address("192.0.2.1"), 51820, index).pack()) is None
 
 
-def test_an_endpoint_of_a_family_that_cannot_be_is_still_an_address() -> None:
+@pytest.mark.parametrize("family", [0, 3, 0xFFFF])
+def test_an_endpoint_of_a_family_that_cannot_be_is_none(family: int) -> None:
     packed = bytearray(UdpAddress(ip_address("192.0.2.1"), 51820).pack())
-    struct.pack_into("=H", packed, 4, 0xFFFF)
-    address = written(bytes(packed))
-    assert address is not None
-    assert address.host.version == 6
+    struct.pack_into("=H", packed, 4, family)
+    assert written(bytes(packed)) is None
+
+
+@pytest.mark.parametrize("place", [12, 23, 36, 47])
+def test_an_ipv4_endpoint_with_more_than_an_ipv4_address_is_none(place: int) -> None:
+    packed = bytearray(UdpAddress(ip_address("192.0.2.1"), 51820).pack())
+    packed[place] = 1
+    assert written(bytes(packed)) is None
 
 
 @pytest.mark.parametrize("length", [0, 5, 47, 49])

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastun.host.sockets.icmp_filter import attach_filter, program_of
+from fastun.host.sockets.maker import OwnSockets
 from fastun.link.datagram import hints
-from fastun.link.datagram.hints import Hint, HintListener, attach_filter, filter_ipv4, filter_ipv6
+from fastun.link.datagram.hints import Hint, HintListener
 from tests.support.forged_icmp import data_head, datagram_head, too_big
 
 PORT, PEER_PORT = 51820, 4711
@@ -103,15 +105,19 @@ def passes(program: bytes, packet: bytes) -> bool:
             return False
 
 
-FILTERS = {4: filter_ipv4, 6: filter_ipv6}
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+def program(version: int, ports: list[int]) -> bytes:
+    return program_of("hints", FAMILIES[version], ports)
 
 
 @both
 def test_the_filter_passes_what_is_about_our_ports(version: int) -> None:
     for ports in ([PORT], [1, PORT], list(range(PORT - 15, PORT + 1))):
-        assert passes(FILTERS[version](ports), message(version))
-        assert not passes(FILTERS[version](ports), message(version, port=PORT + 1))
-    assert not passes(FILTERS[version]([PORT]), message(version)[:40])
+        assert passes(program(version, ports), message(version))
+        assert not passes(program(version, ports), message(version, port=PORT + 1))
+    assert not passes(program(version, [PORT]), message(version)[:40])
 
 
 @pytest.mark.parametrize(
@@ -120,24 +126,22 @@ def test_the_filter_passes_what_is_about_our_ports(version: int) -> None:
 def test_the_filter_passes_nothing_else(version: int, place: int, value: int) -> None:
     packet = bytearray(message(version))
     packet[place] = value
-    assert not passes(FILTERS[version]([PORT]), bytes(packet))
+    assert not passes(program(version, [PORT]), bytes(packet))
 
 
 # -- hearing ----------------------------------------------------------------------------------
 
 
-class Heard:
+class Heard(OwnSockets):
     """Raw sockets that a test fills: each is one end of a pair."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self.theirs: dict[int, socket.socket] = {}
         self.refusal: OSError | None = None
-        monkeypatch.setattr(hints, "socket", self)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(socket, name)
-
-    def socket(self, family: int, *_: object) -> socket.socket:
+    def icmp(self, _: str, family: int, ports: list[int]) -> socket.socket:
+        assert ports == [PORT]
         if self.refusal is not None:
             raise self.refusal
         ours, self.theirs[family] = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -145,15 +149,13 @@ class Heard:
         return ours
 
 
-def test_what_is_heard_at_once_is_bounded_and_the_rest_comes_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    heard = Heard(monkeypatch)
+def test_what_is_heard_at_once_is_bounded_and_the_rest_comes_later() -> None:
+    heard = Heard()
     came: list[Hint] = []
     n_at_once = 5  # a pair of sockets holds few more
 
     async def claim() -> None:
-        listener = HintListener([PORT], came.append)
+        listener = HintListener([PORT], came.append, heard)
         assert listener.is_allowed
         for _ in range(n_at_once):
             heard.theirs[socket.AF_INET].send(message(4))
@@ -172,12 +174,12 @@ def test_what_is_heard_at_once_is_bounded_and_the_rest_comes_later(
 
 
 def test_a_turn_takes_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = Heard(monkeypatch)
+    heard = Heard()
     monkeypatch.setattr(hints, "HINTS_PER_TURN", 3)
     came: list[Hint] = []
 
     async def claim() -> None:
-        listener = HintListener([PORT], came.append)
+        listener = HintListener([PORT], came.append, heard)
         for _ in range(8):
             heard.theirs[socket.AF_INET].send(message(4))
         await asyncio.sleep(hints.TURN_S / 3)
@@ -188,12 +190,11 @@ def test_a_turn_takes_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("number", "is_allowed"), [(1, False), (13, False), (97, True)])
-def test_without_the_right_to_listen_it_says_so(
-    monkeypatch: pytest.MonkeyPatch, number: int, is_allowed: bool
-) -> None:
-    Heard(monkeypatch).refusal = OSError(number, "refused")
+def test_without_the_right_to_listen_it_says_so(number: int, is_allowed: bool) -> None:
+    heard = Heard()
+    heard.refusal = OSError(number, "refused")
 
     async def claim() -> None:
-        assert HintListener([PORT], lambda _: None).is_allowed == is_allowed
+        assert HintListener([PORT], lambda _: None, heard).is_allowed == is_allowed
 
     asyncio.run(claim())

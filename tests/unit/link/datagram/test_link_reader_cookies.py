@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun.host.sockets.maker import OWN
 from fastun.lane import channel
 from fastun.lane.messages import AddSocket, Begin, Boot, Ready, SetGateKeys, UdpHandshakeCame
 from fastun.link.datagram.sockets import UdpSockets
@@ -40,7 +41,7 @@ class LinkReader:
         ring, self.stats, peers = self._memory
         self._sockets = UdpSockets([bound], offload=False)
         self.port = bound.getsockname()[1]
-        self._channel, inherited = channel.pair()
+        self._channel, inherited = channel.of(OWN.channel())
         with inherited:
             self._process = subprocess.Popen(
                 worker_command("link-reader/0", inherited.fileno()),

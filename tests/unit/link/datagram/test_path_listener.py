@@ -47,7 +47,7 @@ class Ears:
         known = SimpleNamespace(
             by_slot=dict(enumerate(self.peers)), is_carried=lambda peer: peer.carried
         )
-        sockets = SimpleNamespace(ports=lambda: [("::", 51820), ("::", 51821)])
+        sockets = SimpleNamespace(ports=lambda: [("::", 51820), ("::", 51821)], maker=None)
         self.listener = PathListener(
             cast("PathWatch", self.paths),
             cast("UdpPeers", known),
@@ -55,7 +55,7 @@ class Ears:
             Attempts(),
         )
 
-    def _listen(self, ports: Any, on_hint: Callable[[Hint], None]) -> Any:
+    def _listen(self, ports: Any, on_hint: Callable[[Hint], None], _: object) -> Any:
         self.ports, self.on_hint = list(ports), on_hint
         self.is_allowed = False
         return self

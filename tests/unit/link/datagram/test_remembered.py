@@ -67,6 +67,7 @@ def memory_of(side: Side, state: Path) -> RememberedEndpoints:
         settings=SimpleNamespace(state_dir=state),
         exchange=side.exchange,
         links=side.links,
+        files=None,
     )
     sockets: Any = Ports(side.sockets)
     return RememberedEndpoints(end, sessions._peers, sockets, sessions._handshakes)  # type: ignore[arg-type]  # noqa: SLF001

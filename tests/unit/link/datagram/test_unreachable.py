@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastun.host.sockets.icmp_filter import program_of
 from fastun.lab.network import missing_capability
 from fastun.link.datagram import unreachable
-from fastun.link.datagram.hints import unreachable_filter_ipv4, unreachable_filter_ipv6
 from fastun.link.datagram.unreachable import Unreachable, UnreachableListener
 from fastun.link.last_error import Reason
 from tests.support.forged_icmp import datagram_head
@@ -126,5 +126,6 @@ def test_the_kernels_own_message_is_heard() -> None:
 
 
 def test_the_filters_are_as_long_as_there_are_ports() -> None:
-    for program in (unreachable_filter_ipv4, unreachable_filter_ipv6):
-        assert len(program([1, 2])) - len(program([1])) == 8
+    for family in (socket.AF_INET, socket.AF_INET6):
+        one, two = (program_of("unreachable", family, ports) for ports in ([1], [1, 2]))
+        assert len(two) - len(one) == 8

@@ -13,8 +13,9 @@ import pytest
 import structlog
 
 from fastun import descriptors, log
+from fastun.host.sockets.address import EndpointAddress
+from fastun.host.sockets.maker import OwnSockets
 from fastun.link.hello import HelloError
-from fastun.link.names import EndpointAddress
 from fastun.link.source_limits import SourceLimits
 from fastun.link.stream import acceptor as acceptor_module
 from fastun.link.stream import arrivals, sockets
@@ -42,7 +43,7 @@ class Accepting:
     def __init__(self, handshaker: ScriptedHandshaker, owner: FakeOwner, fwmark: int) -> None:
         self.handshaker, self.owner, self.counts = handshaker, owner, ConnectionCounts()
         everywhere = EndpointAddress(ip_address("0.0.0.0"), 0, 0)  # noqa: S104 (127.0.0.2, too)
-        self.listener = sockets.listen(everywhere, fwmark)
+        self.listener = sockets.listen(everywhere, OwnSockets(fwmark))
         self.port = self.listener.getsockname()[1]
         self.clients: list[socket.socket] = []
 

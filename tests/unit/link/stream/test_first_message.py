@@ -12,6 +12,7 @@ from fastun.link.source_limits import PROVEN_BURST_OF_ALL, PROVEN_PER_SECOND_OF_
 from fastun.link.stream import framing
 from fastun.session import noise
 from fastun.session.refusal import HandshakeError, Refusal
+from fastun.session.symmetric_state import SymmetricState
 from tests.support.parties import CLIENT, SERVER, STRANGER
 from tests.support.stream_handshake import (
     opening_of,
@@ -55,7 +56,7 @@ def test_an_initiation_for_another_key_is_refused_before_any_diffie_hellman(
 ) -> None:
     serving = server(peer("ant", CLIENT))
     theirs = opening_of(noise.initiate(CLIENT, STRANGER.public)[0])
-    monkeypatch.setattr("fastun.session.ikpsk2.dh", lambda *_: pytest.fail("a DH"))
+    monkeypatch.setattr(SymmetricState, "mix_dh", lambda *_: pytest.fail("a DH"))
     with pytest.raises(HandshakeError, match="bad_mac1"):
         serving.check_opening(theirs)
     assert serving.exchange.results[Refusal.BAD_MAC1] == 1
@@ -66,7 +67,7 @@ def test_of_all_sources_so_many_a_second_pass_and_garbage_takes_nothing_of_that(
 ) -> None:
     serving = server(peer("ant", CLIENT))
     good = opening_of(noise.initiate(CLIENT, SERVER.public)[0])
-    monkeypatch.setattr("fastun.session.ikpsk2.dh", lambda *_: pytest.fail("a DH"))
+    monkeypatch.setattr(SymmetricState, "mix_dh", lambda *_: pytest.fail("a DH"))
     for _ in range(1000):
         with pytest.raises(HandshakeError, match="bad_mac1"):
             serving.check_opening(good[:-20] + bytes(20))

@@ -13,7 +13,7 @@ import pytest
 
 from fastun.endpoint import Endpoint
 from fastun.host.dns.resolved import NoSuchNameError, UnresolvedError
-from fastun.link.names import EndpointAddress
+from fastun.host.sockets.address import EndpointAddress
 from fastun.link.stream import racing, sockets
 from fastun.link.stream.racing import Candidate, NotConnectedError
 from tests.support.inside_of import DEVICE, Routes

@@ -22,6 +22,7 @@ from fastun.session import clock, noise, transport
 from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import Refusal
 from fastun.session.timestamps import Timestamps
+from fastun.state_file import OwnFiles
 from tests.support.parties import CLIENT, PSK, SERVER, STRANGER, refusal_of
 from tests.support.stream_handshake import (
     HELLO,
@@ -260,7 +261,7 @@ def test_a_clock_that_is_set_back_an_hour_gets_no_peer_refused(
     serving = server(peer("ant", CLIENT))
     for _ in range(3):
         peer_slots = peer_slots_of(peer("server", SERVER))
-        timestamps = Timestamps(tmp_path, CLIENT.public, now_ns)
+        timestamps = Timestamps(OwnFiles(tmp_path), CLIENT.public, now_ns)
         connecting = SealedHandshaker(KeyExchange(peer_slots, CLIENT, lambda _: HELLO, timestamps))
         for _ in range(2):
             now_s += 1

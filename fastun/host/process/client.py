@@ -1,0 +1,236 @@
+"""The gateway's end of the host process: a call that waits for its answer, and what is noticed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from fastun import log
+from fastun.ending import AskedToStop
+from fastun.errors import ConfigError, RuntimeFailure
+from fastun.host.process import messages
+from fastun.host.process.channel import NOTICE, NUMBER_MAX, HostChannel, Unasked, close_all
+from fastun.host.process.messages import Done, Failed, HostNow, Lost, Message
+from fastun.host.process.reading import Reading
+
+if TYPE_CHECKING:
+    from fastun.host.process.channel import Received
+
+Answer = TypeVar("Answer", bound=Message)
+
+#: Of the host process, from the end of its channel on: the journal's limit, and some for the rest.
+END_LIMIT_S: Final = 14.0
+_DEATH_MS: Final = 500
+
+
+class HostClient:
+    """The host process of one gateway. Any thread may ask; use as a context manager."""
+
+    def __init__(self, end: socket.socket, pid: int, more: Sequence[type[Message]] = ()) -> None:
+        """Take over the socket. ``more`` are answers beside those of messages.py."""
+        kinds = messages.by_tag(*messages.ANSWERS, *messages.NOTICES, *more)
+        self._channel = HostChannel(end, kinds)
+        self._pid = pid
+        self._pidfd = os.pidfd_open(pid)
+        self._waiting: dict[int, Future[Received]] = {}
+        self._number = 0
+        self._mutex = threading.Lock()
+        self._is_closed = False
+        self._failure: RuntimeFailure | None = None  # why nothing can be asked any more
+        self.now: HostNow | None = None  # how the host is; None before the device is made
+        self._on_change: Callable[[HostNow], None] = lambda _: None
+        self._on_loss: Callable[[RuntimeFailure], None] = lambda _: None
+        self._begun: Future[Received] | None = None
+        self.reading = Reading(self.call)
+        self._log = log.get("host")
+        self._receiver = threading.Thread(target=self._receive_all, name="host", daemon=True)
+        self._receiver.start()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._pid
+
+    def __enter__(self) -> HostClient:  # noqa: D105, PYI034
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, and wait until it has restored the host."""
+        self.close()
+
+    # -- asking ---------------------------------------------------------------------------------
+
+    def call(self, request: Message, expected: type[Answer]) -> Answer:
+        """Have it done, and return the answer, which has no descriptors.
+
+        Blocks: not on the event loop's thread. Raises what the host process does: FastunError,
+        OSError; and RuntimeFailure where it is gone.
+        """
+        answer, descriptors = self.call_for_descriptors(request, expected)
+        close_all(descriptors)
+        return answer
+
+    def call_for_descriptors(
+        self, request: Message, expected: type[Answer]
+    ) -> tuple[Answer, list[int]]:
+        """As `call`; the descriptors are the caller's to close."""
+        return self._answered(self._ask(request), expected)
+
+    def have(self, request: Message) -> None:
+        """Have it done, as `call`; there is nothing to return."""
+        self.call(request, Done)
+
+    def tell(self, request: Message) -> None:
+        """Ask without waiting; what becomes of it is not returned. Any thread, event loop too."""
+        self._ask(request)
+
+    def begin(self, request: Message) -> None:
+        """Ask for the device, and go on; `begun` waits. Once; another one changes nothing."""
+        if self._begun is None:
+            self._begun = self._ask(request)
+
+    def begun(self, expected: type[Answer]) -> tuple[Answer, list[int]]:
+        """Return the answer to `begin`, as `call_for_descriptors`."""
+        assert self._begun is not None  # noqa: S101 (the caller's order)
+        return self._answered(self._begun, expected)
+
+    def _ask(self, request: Message) -> Future[Received]:
+        answered: Future[Received] = Future()
+        with self._mutex:
+            if self._failure is not None:
+                answered.set_exception(self._failure)
+                return answered
+            self._number = self._number % NUMBER_MAX + 1
+            self._waiting[self._number] = answered
+            try:
+                self._channel.send(self._number, request)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # `_receive_all` is about to see it, and why
+            except (OSError, RuntimeFailure) as error:
+                del self._waiting[self._number]
+                answered.set_exception(error)
+        return answered
+
+    @staticmethod
+    def _answered(waiting: Future[Received], expected: type[Answer]) -> tuple[Answer, list[int]]:
+        _, answer, descriptors = waiting.result()
+        if isinstance(answer, Failed):
+            close_all(descriptors)
+            raise _error_of(answer)
+        if not isinstance(answer, expected):
+            close_all(descriptors)
+            raise RuntimeFailure(f"the host process has answered by {type(answer).__name__}")
+        return answer, descriptors
+
+    # -- following ------------------------------------------------------------------------------
+
+    def follow(
+        self, on_change: Callable[[HostNow], None], on_loss: Callable[[RuntimeFailure], None]
+    ) -> None:
+        """Call ``on_change`` with how the host is, now and at each change, from any thread.
+
+        ``on_loss`` once, where the device or the host process is gone.
+        """
+        with self._mutex:
+            self._on_change, self._on_loss = on_change, on_loss
+            failure, now = self._failure, self.now
+        if now is not None:
+            on_change(now)
+        if failure is not None:
+            on_loss(failure)
+
+    def _receive_all(self) -> None:
+        failure = None
+        with contextlib.suppress(OSError):
+            try:
+                while (received := self._channel.receive()) is not None:
+                    self._take(received)
+            except Unasked as error:
+                failure = RuntimeFailure(f"host process: {error}")
+        failure = failure or self._lost()
+        with self._mutex:
+            self._failure = failure
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+            is_closed, on_loss = self._is_closed, self._on_loss
+        for each in waiting:
+            each.set_exception(failure)
+        if not is_closed:
+            on_loss(failure)
+
+    def _take(self, received: Received) -> None:
+        if received.number != NOTICE:
+            with self._mutex:
+                waiting = self._waiting.pop(received.number, None)
+            if waiting is None:
+                close_all(received.descriptors)
+            else:
+                waiting.set_result(received)
+            return
+        close_all(received.descriptors)
+        if isinstance(received.message, HostNow):
+            with self._mutex:
+                self.now, on_change = received.message, self._on_change
+            on_change(received.message)
+        elif isinstance(received.message, Lost):
+            self._on_loss(RuntimeFailure(received.message.text))
+
+    def _lost(self) -> RuntimeFailure:
+        """Return what is said where it has ended, and we have not ended it."""
+        how = ""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        if not self._is_closed:
+            poll.poll(_DEATH_MS)  # its channel is closed a little before
+        with contextlib.suppress(ChildProcessError):
+            ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is not None and ended.si_code != os.CLD_EXITED:
+                how = f" by {_signal_name(ended.si_status)}"
+        return RuntimeFailure(
+            f"the host process has ended{how}: nothing of this host can be changed any more; start "
+            "fastun again, which also undoes what is left"
+        )
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End it, and wait until it has restored the host; it logs what it could not."""
+        with self._mutex:
+            was_closed, self._is_closed = self._is_closed, True
+        if was_closed:
+            return
+        self._channel.shut()
+        self._receiver.join()
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        if poll.poll(END_LIMIT_S * 1000):
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        else:
+            self._log.error("the host process does not end; the next start undoes what is left")
+        os.close(self._pidfd)
+
+
+def _error_of(failed: Failed) -> Exception:
+    match failed.kind:
+        case "asked to stop":
+            return AskedToStop()
+        case "configuration":
+            return ConfigError(failed.text)
+        case "system":
+            return OSError(failed.errno, failed.text)
+    return RuntimeFailure(failed.text)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

@@ -1,0 +1,53 @@
+"""What runs in the host process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+import setproctitle
+
+from fastun import ending, log, native
+from fastun.errors import RuntimeFailure
+from fastun.host.process.server import HostServer
+from fastun.host.process.work import HostWork
+from fastun.threads import DaemonThreads
+
+if TYPE_CHECKING:
+    import socket
+
+    from fastun.config.settings import Settings
+    from fastun.host.process.work import Reread
+
+
+TITLE: Final = "fastun: host"
+
+
+def serve(end: socket.socket, bell: int, settings: Settings, reread: Reread | None) -> None:
+    """Do what the gateway asks until its channel ends; then restore this host."""
+    setproctitle.setproctitle(TITLE)
+    log.configure(*settings.log)
+    log.unblock()
+    work = HostWork(settings, reread)
+    try:
+        native.hide_memory()  # the settings have keys
+        asyncio.run(_serve(end, bell, work))
+    finally:
+        ending.ask("the gateway has ended")
+        work.close()
+        with contextlib.suppress(RuntimeFailure):  # which the log has
+            work.end()
+        log.end()
+
+
+async def _serve(end: socket.socket, bell: int, work: HostWork) -> None:
+    asyncio.get_running_loop().set_default_executor(DaemonThreads())
+    server = HostServer(end, work.handlers, work.now, work.watching)
+
+    def on_step() -> None:
+        server.say_now()
+        log.say_held_back()
+
+    work.on_step = on_step
+    await server.run(bell)

@@ -1,0 +1,264 @@
+"""What a gateway may ask of the host process, and what it is answered.
+
+Each class is one message; its tag is its class's name. What is asked is data of the gateway's,
+which talks to the network: lengths and ranges are bounded here, and what may be asked at all is for
+checks.py to say. Addresses are text; they are parsed where they are used.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+from fastun.codec import TAG
+from fastun.host.wanted import Applied
+
+#: IPv6 with a zone and a prefix length.
+Text = Annotated[str, Meta(max_length=64)]
+Texts = Annotated[tuple[Text, ...], Meta(max_length=4096)]
+#: As many as a directory's peers can have behind them.
+Networks = Annotated[tuple[Text, ...], Meta(max_length=131072)]
+Domain = Annotated[str, Meta(max_length=256)]
+Mtu = Annotated[int, Meta(ge=0, le=65535)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+LINE_CHARACTERS_MAX: Final = 512
+Line = Annotated[str, Meta(max_length=LINE_CHARACTERS_MAX)]
+
+#: Fields of the settings that the host process goes by, and that change while it runs.
+Field = Literal[
+    "accept",
+    "addresses",
+    "allow_lan",
+    "dns",
+    "dns_search",
+    "endpoints",
+    "forward",
+    "hooks",
+    "kill_switch",
+    "listen",
+    "log",
+    "mtu",
+    "peers",
+    "push",
+]
+FIELDS: Final[tuple[Field, ...]] = get_args(Field)
+Fields = Annotated[tuple[Field, ...], Meta(max_length=len(FIELDS))]
+
+
+class Message(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field=TAG, tag=True, forbid_unknown_fields=True
+):
+    """One of these below."""
+
+
+# -- asked ------------------------------------------------------------------------------------
+
+
+class UndoLeft(Message, frozen=True):
+    """Undo what fastuns that were killed have left of this host; `Begin` does that, too."""
+
+
+class Begin(Message, frozen=True):
+    """Make the device, with all that the settings want of this host: Begun, with its descriptor."""
+
+
+class Push(Message, frozen=True):
+    """`Device.apply`: Changed."""
+
+    addresses: Texts = ()
+    routes: Texts = ()
+    mtu: Mtu = 0
+    outer: Texts = ()
+    takes_all: bool = False
+
+
+class KeepOut(Message, frozen=True):
+    """`Device.outer_changed`."""
+
+    outer: Texts = ()
+
+
+class RouteBehind(Message, frozen=True):
+    """`Device.route_also`."""
+
+    networks: Networks = ()
+
+
+class SetDns(Message, frozen=True):
+    """`Device.apply_dns`."""
+
+    servers: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
+    domains: Annotated[tuple[Domain, ...], Meta(max_length=64)] = ()
+
+
+class JudgeDns(Message, frozen=True):
+    """`NameServers.judge`."""
+
+    fault: Line = ""
+
+
+OuterProtocol = Literal["tcp", "udp"]
+
+
+class OuterEndpointText(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where our own packets go."""
+
+    protocol: OuterProtocol
+    host: Text
+    port: Port
+
+
+Endpoints = Annotated[tuple[OuterEndpointText, ...], Meta(max_length=8192)]
+
+
+class FollowEndpoints(Message, frozen=True):
+    """`KillSwitch.follow`."""
+
+    endpoints: Endpoints = ()
+
+
+class AllowLookups(Message, frozen=True):
+    """`KillSwitch.allow_lookups`."""
+
+    servers: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
+
+
+class Reread(Message, frozen=True):
+    """Read the configuration again: SettingsRead. Nothing changes yet."""
+
+
+class ChangeDevice(Message, frozen=True):
+    """`Device.change`, to what was read last in these fields, and else as it was: Changed."""
+
+    fields: Fields = ()
+    outer: Texts = ()
+
+
+class TurnKillSwitch(Message, frozen=True):
+    """`KillSwitch.turn`, as of `ChangeDevice`."""
+
+    fields: Fields = ()
+    endpoints: Endpoints = ()
+
+
+class Adopt(Message, frozen=True):
+    """Check what is asked from now on by what was read last, in these fields."""
+
+    fields: Fields = ()
+
+
+class SetQuiet(Message, frozen=True):
+    """Look less often at what nothing reports, or as often as ever (pace.py)."""
+
+    is_quiet: bool
+
+
+class Close(Message, frozen=True):
+    """Let the device go."""
+
+
+class End(Message, frozen=True):
+    """Undo the journal, and end."""
+
+
+# -- answered ---------------------------------------------------------------------------------
+
+
+class Done(Message, frozen=True):
+    """It is done."""
+
+
+class Failed(Message, frozen=True):
+    """It is not; the text is for a person. `errno` is that of an OSError."""
+
+    kind: Literal["asked to stop", "configuration", "runtime", "system"]
+    text: str
+    errno: int = 0
+
+
+class Changed(Message, frozen=True):
+    """What became of a change of the device."""
+
+    applied: Applied
+
+
+class SettingsRead(Message, frozen=True):
+    """The configuration as it is now: Settings as pickle has them, by the one that may read it."""
+
+    settings: bytes
+    remarks: tuple[str, ...] = ()
+
+
+class Begun(Message, frozen=True):
+    """A device, whose descriptor comes with this. ``offload`` is of native.Offload.
+
+    ``fwmark`` is that of our own packets; the texts are `DnsFiles` as they were before.
+    """
+
+    index: int
+    offload: int
+    fwmark: int
+    dns_before: tuple[str, ...]
+
+
+# -- noticed ----------------------------------------------------------------------------------
+
+
+class DnsNow(msgspec.Struct, frozen=True):
+    """What is set of this host's DNS, as of `DnsState`."""
+
+    servers: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    manager: Literal["resolvectl", "resolvconf", "file"] = "file"
+    fault: str = ""
+    is_checked: bool = False
+
+
+class KillSwitchNow(msgspec.Struct, frozen=True):
+    """The kill switch, as of `KillSwitch`."""
+
+    is_on: bool = False
+    has_lan: bool = False
+    fault: str = ""
+    n_restored: int = 0
+
+
+class HostNow(Message, frozen=True):
+    """How the device and this host are: sent when it has changed.
+
+    ``n_changes`` counts changes of what is wanted. ``is_here``: the device is in the network
+    namespace that it was made in. ``others_mtu`` is what another program has made of its MTU, 0
+    where it is as we have set it. ``networks`` are private ones that this host forwards to.
+    """
+
+    index: int
+    repairs: dict[str, int]
+    others_mtu: int = 0
+    n_changes: int = 0
+    is_here: bool = True
+    is_up: bool = True
+    fault: str = ""
+    obstacles: tuple[str, ...] = ()
+    takes_all: bool = False
+    has_routes: bool = False
+    pushed_addresses: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    dns: DnsNow = DnsNow()
+    kill_switch: KillSwitchNow = KillSwitchNow()
+
+
+class Lost(Message, frozen=True):
+    """The device is gone, or cannot be managed any more: the gateway is to end with this line."""
+
+    text: str
+
+
+def by_tag(*kinds: type[Message]) -> dict[str, type[msgspec.Struct]]:
+    """Return these by their tags."""
+    return {kind.__name__: kind for kind in kinds}
+
+
+ANSWERS: Final = (Done, Failed, Changed, SettingsRead, Begun)
+NOTICES: Final = (HostNow, Lost)

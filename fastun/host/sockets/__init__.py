@@ -1,0 +1,7 @@
+"""The sockets for which a process needs privileges, made in one place.
+
+address       where a socket is bound or sent from
+binding       binding to addresses that may be absent, or beside another socket of ours
+icmp_filter   what the kernel lets through to a raw socket
+maker         all of them: what the gateway asks for, and this process's own way to make it
+"""

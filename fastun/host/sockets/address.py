@@ -1,0 +1,26 @@
+"""Where a socket is bound, or connects to."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+
+class EndpointAddress(NamedTuple):
+    """Where an endpoint may be. ``zone`` is an interface's index, of a link-local address."""
+
+    host: IPv4Address | IPv6Address
+    port: int
+    zone: int
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """AF_INET or AF_INET6."""
+        return socket.AF_INET if isinstance(self.host, IPv4Address) else socket.AF_INET6
+
+    def sockaddr(self) -> tuple[str, int] | tuple[str, int, int, int]:
+        """Return it as the socket calls take it."""
+        if isinstance(self.host, IPv4Address):
+            return (str(self.host), self.port)
+        return (str(self.host), self.port, 0, self.zone)

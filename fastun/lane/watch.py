@@ -1,0 +1,157 @@
+"""Notices workers that are stopped or stuck, and ends them: the lane then replaces them.
+
+A stopped one (SIGSTOP, say) the kernel reports to us, its parent. One that says nothing for a while
+is asked by a heartbeat, which it answers between two runs of its loop; one that does not answer is
+stuck: in its loop, in Python or in the kernel. While a tunnel is quiet (pace.py) none is asked.
+
+One that a debugger holds is left to it, and so is its lane: whoever attaches one to a worker wants
+to look at that worker, not at its successor. The log says so.
+
+A host that was suspended, or a whole tree that was stopped, must not cost its workers. So nothing
+is ended by what one look sees, and what passes between two looks counts as a few seconds at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from fastun import log
+from fastun.lane.heartbeat import Heartbeat
+from fastun.pace import PACE, QUIET_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastun.lane.template import Template
+    from fastun.lane.worker_process import WorkerProcess
+
+LOOK_S: Final = 1.0
+
+#: A worker that has said nothing for so long is asked, and without an answer by then it is stuck.
+#: A thousand rekeys wait in its channel for less; 10 s is what is promised.
+ASK_S: Final = 2.0
+STUCK_S: Final = 8.0
+
+#: Whoever stops a whole tree, or lets it go on, needs less from its first process to the last.
+STOPPED_S: Final = 1.0
+
+Why = Literal["stopped", "stuck"]
+
+
+class LaneWatch:
+    """Of the workers of one lane, and of their template. Event loop only."""
+
+    def __init__(self, workers: Mapping[str, WorkerProcess], template: Template) -> None:
+        """Prepare; :meth:`run` watches."""
+        self._workers, self._template = workers, template
+        self._stopped: dict[int, float] = {}  # process IDs, and since when
+        self._held: set[int] = set()  # those that a debugger holds, and the log says so
+        self._looked_s = self._looked_for_stopped_s = 0.0
+        self.ended: Counter[tuple[str, Why]] = Counter()  # workers, by role
+        self._log = log.get("lane")
+
+    def ended_of(self, role: str) -> dict[str, int]:
+        """Return how often a worker was ended for each reason there is. Any thread."""
+        return {why: self.ended[role, why] for why in get_args(Why)}
+
+    async def run(self) -> None:
+        """Watch, for ever."""
+        loop = asyncio.get_running_loop()
+        self._looked_s = time.monotonic()
+        before = signal.signal(
+            signal.SIGCHLD, lambda *_: loop.call_soon_threadsafe(self._look_for_stopped)
+        )
+        try:
+            while True:
+                await PACE.next_look(LOOK_S)
+                self._look()
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        passed_s, self._looked_s = min(now_s - self._looked_s, QUIET_S), now_s
+        self._look_for_stopped()
+        for worker in self._workers.values():
+            if worker.pid is not None and worker.pid not in self._stopped and not PACE.is_quiet:
+                self._look_at_silent(worker, passed_s)
+
+    # -- stopped ------------------------------------------------------------------------------
+
+    def _look_for_stopped(self) -> None:
+        """Look at all, and while one is stopped once more in a second: in the quiet as well."""
+        now_s = time.monotonic()
+        # Where this process was stopped itself since, they may only not have gone on yet.
+        was_away = now_s - self._looked_for_stopped_s > 2 * STOPPED_S
+        self._looked_for_stopped_s = now_s
+        before = {} if was_away else self._stopped
+        pids = [worker.pid for worker in self._workers.values()] + [self._template.pid]
+        self._stopped = {
+            pid: before.get(pid, now_s) for pid in pids if pid is not None and is_stopped(pid)
+        }
+        for pid, since_s in self._stopped.items():
+            if now_s - since_s >= STOPPED_S and not self._is_held(pid):
+                self._end_stopped(pid)
+        if any(now_s - since_s < STOPPED_S for since_s in self._stopped.values()):
+            asyncio.get_running_loop().call_later(STOPPED_S, self._look_for_stopped)
+
+    def _end_stopped(self, pid: int) -> None:
+        if pid == self._template.pid:
+            self._log.warning("the template process was stopped; replacing it", pid=pid)
+            os.kill(pid, signal.SIGKILL)
+            self._template.renew()
+            return
+        worker = next(each for each in self._workers.values() if each.pid == pid)
+        self.ended[worker.role, "stopped"] += 1
+        worker.kill("it was stopped by a signal; to look at it, attach a debugger")
+
+    # -- stuck --------------------------------------------------------------------------------
+
+    def _look_at_silent(self, worker: WorkerProcess, passed_s: float) -> None:
+        was_s, worker.silent_s = worker.silent_s, worker.silent_s + passed_s
+        if was_s < ASK_S <= worker.silent_s:
+            worker.send(Heartbeat())
+        elif worker.silent_s >= STUCK_S and not self._is_held(worker.pid):
+            self.ended[worker.role, "stuck"] += 1
+            worker.kill(f"it has not answered for {STUCK_S - ASK_S:g} s")
+
+    # -- debuggers ----------------------------------------------------------------------------
+
+    def _is_held(self, pid: int | None) -> bool:
+        tracer = 0 if pid is None else tracer_of(pid)
+        if pid is None or tracer == 0:
+            self._held -= {pid}
+        elif pid not in self._held:
+            self._held.add(pid)
+            self._log.warning(
+                "a debugger holds a worker, and what it carries waits; let it go on, or kill it to "
+                "have it replaced",
+                pid=pid,
+                debugger=tracer,
+            )
+        return tracer != 0
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a child of ours is stopped by a signal; what there is to read of it stays."""
+    with contextlib.suppress(ChildProcessError):
+        how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, pid, how) is not None
+    return False
+
+
+def tracer_of(pid: int) -> int:
+    """Return the process that traces another, a debugger's; 0: none."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        if found := re.search(r"^TracerPid:\s*(\d+)", status, re.MULTILINE):
+            return int(found[1])
+    return 0

@@ -1,0 +1,197 @@
+/* Any commands of a gateway, with any numbers, to a loop of any role: each does something, nothing,
+ * or returns why not, and the loop still runs afterwards. Input: the role, then commands `which u8,
+ * slot u16, number u32, address`. */
+#define _GNU_SOURCE
+#include "capture.h"
+#include "formats.h"
+#include "lane_memory.h"
+#include "loop/loop.h"
+#include "fuzz.h"
+#include "packet/byteorder.h"
+#include "sockets.h"
+
+enum { COMMAND = 1 + 2 + 4 + 32, N_COMMANDS_MAX = 64 };
+
+static const struct {
+    enum stats_role role;
+    enum mode mode;
+} roles[] = {{ROLE_tun_reader, MODE_TUN},  {ROLE_tun_reader, MODE_TAP},
+             {ROLE_link_writer, MODE_TUN}, {ROLE_link_reader, MODE_TUN},
+             {ROLE_link_reader, MODE_TAP}, {ROLE_tun_writer, MODE_TUN}};
+
+static struct lane_memory lane;
+static struct ring *ends[2], *copies; /* the loop's ends of ring and hairpin, and of a capture */
+static int channel[2], device[2], stream[2], udp;
+
+static void open_once(void) {
+    if (lane.ring != NULL)
+        return;
+    lane_memory_open(&lane, RING_SIZE_MIN);
+    lane_memory_add_switch(&lane);
+    ends[0] = ring_attach(lane.ring_fd, RING_SIZE_MIN);
+    ends[1] = ring_attach(lane.hairpin_fd, RING_SIZE_MIN);
+    copies = ring_create(RING_SIZE_MIN, &(int){0});
+    pair_open(channel, SOCK_SEQPACKET);
+    pair_open(device, SOCK_SEQPACKET | SOCK_NONBLOCK);
+    pair_open(stream, SOCK_STREAM | SOCK_NONBLOCK);
+    udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    FUZZ_CHECK(ends[0] != NULL && ends[1] != NULL && copies != NULL && udp >= 0);
+}
+
+static struct loop *make(uint8_t choice) {
+    size_t i = choice % (sizeof roles / sizeof *roles);
+    bool has_switch = roles[i].mode == MODE_TAP;
+    return loop_new(&(struct loop_parts){.role = roles[i].role,
+                                         .wire = WIRE_WIREGUARD,
+                                         .mode = roles[i].mode,
+                                         .ring = ends[0],
+                                         .stats = lane.stats,
+                                         .peers = lane.peers,
+                                         .device_fd = device[0],
+                                         .channel_fd = channel[1],
+                                         .wake_fd = lane.hairpin_wake_fd,
+                                         .macs = has_switch ? lane.macs : NULL,
+                                         .hairpin = has_switch ? ends[1] : NULL,
+                                         .hairpin_wake_fd = lane.hairpin_wake_fd});
+}
+
+static void attach(struct loop *loop, unsigned slot, uint32_t number) {
+    struct link_format format = sealed_format(loop->mode, (number & 1) != 0);
+    format.is_datagram = (number & 2) != 0;
+    format.mtu = number >> 16;
+    loop_attach_link(loop, slot, number, format.is_datagram ? -1 : stream[0], &format);
+}
+
+static void of_sessions(struct loop *loop, uint8_t which, unsigned slot, uint32_t number,
+                        const uint8_t *bytes) {
+    enum aead aead = (number & 1) != 0 ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
+    switch (which % 8) {
+    case 0:
+        loop_set_sending_key(loop, slot, aead, bytes, number, number, UINT64_MAX);
+        break;
+    case 1:
+        loop_forget_sending_key(loop, slot);
+        break;
+    case 2:
+        loop_add_receiving_key(loop, slot, aead, bytes, number, number % 1024, UINT64_MAX);
+        break;
+    case 3:
+        loop_forget_receiving_keys(loop, slot);
+        break;
+    case 4:
+        loop_send_keepalive(loop, slot);
+        break;
+    case 5:
+        loop_send_control(loop, slot, bytes, number % 33);
+        break;
+    case 6:
+        loop_send_message(loop, slot, bytes, number % 33);
+        break;
+    default:
+        loop_set_gate_keys(loop, bytes, bytes);
+    }
+}
+
+static void of_peers(struct loop *loop, uint8_t which, unsigned slot, uint32_t number,
+                     const uint8_t *bytes) {
+    struct udp_address endpoint = {.socket_index = number % 20, .family = (uint16_t)(number >> 16)};
+    size_t address_length = (number & 1) != 0 ? 16 : (number & 2) != 0 ? 4 : number >> 24;
+    memcpy(endpoint.address, bytes, sizeof endpoint.address);
+    switch (which % 8) {
+    case 0:
+        loop_allow_ip(loop, slot, bytes, address_length, number >> 8 & 0xff);
+        break;
+    case 1:
+        loop_forget_ip(loop, slot, bytes, address_length, number >> 8 & 0xff);
+        break;
+    case 2:
+        loop_forget_ips(loop, slot);
+        break;
+    case 3:
+        loop_set_rate_limit(loop, slot, number, number >> 8, (number & 1) != 0);
+        break;
+    case 4:
+        loop_add_reach(loop, slot, bytes, address_length, number >> 8 & 0xff);
+        break;
+    case 5:
+        loop_clear_reach(loop, slot);
+        break;
+    case 6:
+        loop_set_endpoint(loop, slot, &endpoint);
+        break;
+    default:
+        loop_await_reply(loop, slot, number);
+    }
+}
+
+static void of_links(struct loop *loop, uint8_t which, unsigned slot, uint32_t number) {
+    switch (which % 10) {
+    case 0:
+    case 1:
+        attach(loop, slot, number);
+        break;
+    case 2:
+        loop_detach_link(loop, slot);
+        break;
+    case 3:
+        loop_add_socket(loop, slot % 32, udp, (number & 1) != 0);
+        break;
+    case 4:
+        loop_remove_socket(loop, slot % 32);
+        break;
+    case 5:
+        loop_block_link(loop, slot, (number & 1) != 0);
+        break;
+    case 6:
+        loop_set_packet_max(loop, slot, number & 0xffff, number >> 16);
+        break;
+    case 7:
+        loop_join_pieces(loop, slot, (int)(number & 3));
+        break;
+    case 8:
+        loop_clamp_mss(loop, number);
+        break;
+    default:
+        loop_capture(loop, (number & 1) != 0 ? copies : NULL, number >> 1, (int)slot - 1,
+                     number >> 8);
+    }
+}
+
+static void run(struct loop *loop) {
+    char bell;
+    enum loop_end end;
+    FUZZ_CHECK(write(channel[0], "!", 1) == 1);
+    ring_doorbell_producer(ends[0]);
+    ring_doorbell_consumer(ends[0]);
+    while ((end = loop_run(loop)) == LOOP_EVENT)
+        ;
+    FUZZ_CHECK(end == LOOP_DOORBELL);
+    loop_take_bell(loop);
+    FUZZ_CHECK(read(channel[1], &bell, 1) == 1);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size < 1 || size > 1 + COMMAND * N_COMMANDS_MAX)
+        return 0;
+    open_once();
+    struct loop *loop = make(data[0]);
+    FUZZ_CHECK(loop != NULL);
+    for (data++, size--; size >= COMMAND; data += COMMAND, size -= COMMAND) {
+        unsigned slot = le16_read(data + 1);
+        slot = (data[0] & 3) != 0 ? slot % 4 : slot; /* most have something to do with each other */
+        switch (data[0] >> 6) {
+        case 0:
+            of_sessions(loop, data[0] >> 2, slot, le32_read(data + 3), data + 7);
+            break;
+        case 1:
+            of_peers(loop, data[0] >> 2, slot, le32_read(data + 3), data + 7);
+            break;
+        default:
+            of_links(loop, data[0] >> 2, slot, le32_read(data + 3));
+        }
+    }
+    run(loop);
+    loop_free(loop);
+    ring_discard(lane.ring, &lane.ring_stats);
+    return 0;
+}
