@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import statistics
 import struct
 import threading
 import time
@@ -42,7 +43,7 @@ WRITES_TWICE = "tun-writer"
 
 
 class Numbers:
-    """Numbered packets through the tunnel. `longest_gap_s` is between two that arrived."""
+    """Numbered packets through the tunnel."""
 
     def __init__(self, source: Host, destination: Host, address: str) -> None:
         self._sender = source.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -54,7 +55,7 @@ class Numbers:
         self.n_sent = 0
         self.n_received = 0
         self.numbers: set[int] = set()
-        self.longest_gap_s = 0.0
+        self._longest_gap_s = 0.0  # between two that arrived
         self._threads = [threading.Thread(target=each) for each in (self._receive, self._send)]
 
     def _send(self) -> None:
@@ -75,10 +76,15 @@ class Numbers:
                 continue
             now_s = time.monotonic()
             if before_s is not None:
-                self.longest_gap_s = max(self.longest_gap_s, now_s - before_s)
+                self._longest_gap_s = max(self._longest_gap_s, now_s - before_s)
             before_s = now_s
             self.n_received += 1
             self.numbers.add(struct.unpack(">Q", packet)[0])
+
+    def take_longest_gap_s(self) -> float:
+        """Return the longest since the last call."""
+        longest_s, self._longest_gap_s = self._longest_gap_s, 0.0
+        return longest_s
 
     @contextlib.contextmanager
     def flowing(self) -> Iterator[None]:
@@ -124,10 +130,11 @@ def test_what_was_sent_before_a_kill_is_accepted_once(
     capture = start_capture(pair.server.host, file)
     before = pair.server.scrape()
     numbers = Numbers(pair.client.host, pair.server.host, pair.server.inner_address)
-    n_again = 0
+    n_again, gaps_s = 0, []
     with numbers.flowing():
+        time.sleep(0.3)
+        numbers.take_longest_gap_s()
         for _ in range(n_kills):
-            time.sleep(0.3)  # one that dies young again and again is replaced without haste
             messages = recorded(file)[-RECENT:]
             pid = kill_worker(pair.server, role)
             send_again(pair.client.host, messages)
@@ -135,12 +142,14 @@ def test_what_was_sent_before_a_kill_is_accepted_once(
             wait_until(lambda p=pid: worker_pid(pair.server, role) not in (None, p), "a successor")
             send_again(pair.client.host, messages)
             n_again += len(messages)
+            time.sleep(0.3)  # one that dies young again and again is replaced without haste
+            gaps_s.append(numbers.take_longest_gap_s())
     end_capture(capture, file)
     after = pair.server.scrape()
     n_twice = numbers.n_received - len(numbers.numbers)
-    gap_ms = numbers.longest_gap_s * 1000
+    median_ms, longest_ms = statistics.median(gaps_s) * 1000, max(gaps_s) * 1000
     print(  # noqa: T201
-        f"{n_kills} kills of a {role}: longest gap {gap_ms:.0f} ms, "
+        f"{n_kills} kills of a {role}: gap {median_ms:.0f} ms, the longest {longest_ms:.0f} ms, "
         f"{len(numbers.numbers)} of {numbers.n_sent} packets, {n_twice} twice; "
         f"{n_again} messages sent again"
     )
@@ -150,7 +159,7 @@ def test_what_was_sent_before_a_kill_is_accepted_once(
         caused = "fastun_handshakes_total"
         assert after.total(caused, result=result) == before.total(caused, result=result)
     assert after.total("fastun_worker_restarts_total", role=role) == n_kills
-    assert numbers.longest_gap_s < 2.0
+    assert max(gaps_s) < 2.0
     assert_adds_up((pair.client, pair.server))
     seen = recorded(file)
     assert len({each[4:16] for each in seen}) == len(set(seen)), "a counter came twice"

@@ -23,11 +23,11 @@ from fastun.lane.messages import (
 )
 from fastun.link import hello
 from fastun.link.datagram import path_mtu as path
-from fastun.native import Aead, UdpAddress
+from fastun.native import RECEIVING_KEYS, Aead, UdpAddress
 from fastun.session import cookies, messages
 from tests.support.datagram_pair import HELLO, Pair, Side, names_resolved, rekey, run
 from tests.support.inside_of import DEVICE, Routes
-from tests.support.parties import SERVER
+from tests.support.parties import SERVER, shake_hands
 
 pytestmark = pytest.mark.usefixtures("now")
 
@@ -319,6 +319,20 @@ def test_a_handshake_goes_on_that_waited_for_a_link_reader_that_was_killed() -> 
             each for each in told(pair.server, "link-reader") if type(each) is AddReceivingKey
         ]
         assert again.is_known
+
+    run(claim())
+
+
+def test_handshakes_that_are_never_finished_do_not_cost_a_successor_the_keys_in_use() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        udp_peer = pair.server.sessions._peers.by_slot[0]  # noqa: SLF001
+        assert udp_peer.current is not None
+        for _ in range(3 * RECEIVING_KEYS):
+            udp_peer.note_opened(shake_hands().server)
+        assert len(udp_peer.opened) == RECEIVING_KEYS
+        assert udp_peer.current.local_index in udp_peer.opened
 
     run(claim())
 
