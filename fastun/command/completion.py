@@ -51,7 +51,7 @@ def interface_names(
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script that makes a shell complete fastun's commands.
+    """Print the script for completion by Tab in a shell.
 
     With it Tab completes commands, options, files, and the names of peers and interfaces.
 

@@ -29,7 +29,7 @@ _PATTERNS = ("dashboards/*.json", "provisioning/*/*.yaml", "prometheus/*.yaml")
     help="Directory to write to; made if it is missing.",
 )
 def grafana(out: Path) -> None:
-    """Write the Grafana dashboard, and the rules and alerts for Prometheus.
+    """Write the dashboard for Grafana, and Prometheus's rules.
 
     What is written, and where it goes, is printed. A file that is there with another content is not
     replaced.

@@ -32,7 +32,7 @@ _GCRY_CIPHER_CHACHA20 = 316  # gcrypt.h
 # share mappings (csrc/session/secret_memory.c), so this is what one of many takes; with libgcrypt a
 # key has a handle besides. UDP adds the keys of mac1 and of cookies, a mapping for each size. As
 # measured by VmLck.
-_BYTES_A_PEER = {"intel-ipsec-mb": 5 * 1024}
+_BYTES_A_PEER = {"intel-ipsec-mb": 5632}
 _GCRYPT_BYTES_A_PEER = 16 * 1024
 LOCKED_BYTES_ON_UDP = 64 * 1024
 

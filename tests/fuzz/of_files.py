@@ -26,6 +26,7 @@ from fastun.peers.rows import ServerText, peers_of, terms_of
 from fastun.peers.store import PeerStore
 from fastun.session import keys
 from fastun.session.timestamps import Timestamps
+from fastun.state_file import OwnFiles
 from tests.fuzz.target import Source, replaced, target
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fastun-fuzz-", dir="/dev/shm"))
@@ -167,10 +168,11 @@ _SOCKETS = SimpleNamespace(
 def state_files(data: bytes) -> None:
     """The time of the last handshake, and where clients were: or nothing, and a warning."""
     stored = object.__new__(Timestamps)
-    stored._path, stored._has_warned = _file("initiations", data), True
+    stored._files, stored._name = OwnFiles(FOLDER), _file("initiations", data).name
+    stored._has_warned = True
     assert stored._read() >= 0
     restored = object.__new__(RememberedEndpoints)
-    restored._path = _file("endpoints", data)
+    restored._files, restored._name = OwnFiles(FOLDER), _file("endpoints", data).name
     restored._sockets = cast("Any", _SOCKETS)
     restored._has_warned = True
     for place in restored._read():

@@ -25,6 +25,7 @@ from fastun.link.stream.handshake import SealedHandshaker
 from fastun.log import limits
 from fastun.metrics import server as metrics
 from fastun.native import Wire
+from fastun.native.secrets import Secret
 from fastun.session import cookies, messages, noise, tai64n, transport
 from fastun.session.cookies import CookieJar
 from fastun.session.keys import pair_of
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from fastun.link.table import LinkTable
 
 OURS, THEIRS = pair_of(bytes(range(32))), pair_of(bytes(range(1, 33)))
+KEY = Secret.of(bytes(32))
 OUR_HELLO = Hello(
     version=hello.PROTOCOL_VERSION,
     software="fastun",
@@ -116,7 +118,7 @@ def handshake_message(data: bytes) -> None:
         with contextlib.suppress(HandshakeError):
             read(body)
     with contextlib.suppress(HandshakeError):
-        transport.open_data(bytes(32), 1, body)
+        transport.open_data(KEY, 1, body)
     if kind % 4 == 1:
         _initiation(body)
     elif kind % 4 == 2:
@@ -160,8 +162,8 @@ def data_message(data: bytes) -> None:
     """What is trimmed is a beginning of the plaintext, as long as its header says."""
     packet = transport.trim(data)
     assert packet is None or (data.startswith(packet) and len(packet) >= 20)
-    sealed = transport.seal_data(bytes(32), 1, 0, data)
-    assert transport.open_data(bytes(32), 1, sealed) == (0, data)
+    sealed = transport.seal_data(KEY, 1, 0, data)
+    assert transport.open_data(KEY, 1, sealed) == (0, data)
 
 
 _handshaker = SealedHandshaker(

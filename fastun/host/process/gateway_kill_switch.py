@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from fastun.config.settings import Settings
     from fastun.host.process.client import HostClient
-    from fastun.host.process.messages import OuterProtocol
     from fastun.host.routing.outer_addresses import OuterEndpoint
+    from fastun.vocabulary import Transport
 
 
 class GatewayKillSwitch:
@@ -70,7 +70,7 @@ class GatewayKillSwitch:
 
 def _texts(endpoints: Iterable[OuterEndpoint]) -> tuple[OuterEndpointText, ...]:
     texts = (
-        OuterEndpointText(cast("OuterProtocol", each.protocol), str(each.host), each.port)
+        OuterEndpointText(cast("Transport", each.protocol), str(each.host), each.port)
         for each in endpoints
     )
     return tuple(sorted(texts, key=lambda each: (each.protocol, each.host, each.port)))

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from fastun.codec import TAG
 from fastun.host.wanted import Applied
+from fastun.vocabulary import Transport
 
 #: IPv6 with a zone and a prefix length.
 Text = Annotated[str, Meta(max_length=64)]
@@ -99,13 +100,10 @@ class JudgeDns(Message, frozen=True):
     fault: Line = ""
 
 
-OuterProtocol = Literal["tcp", "udp"]
-
-
 class OuterEndpointText(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Where our own packets go."""
 
-    protocol: OuterProtocol
+    protocol: Transport
     host: Text
     port: Port
 
