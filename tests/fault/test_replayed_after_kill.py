@@ -125,7 +125,10 @@ def send_again(host: Host, messages: list[bytes]) -> None:
 def test_what_was_sent_before_a_kill_is_accepted_once(
     tunnel: StartTunnel, tmp_path: Path, role: str, n_kills: int
 ) -> None:
-    pair = tunnel(transport="udp")
+    file = tmp_path / "workers.toml"
+    # Else a link-reader that writes for a sleeping tun-writer is one of those, too.
+    file.write_text("[workers]\nhand_over = false\n", encoding="utf-8")
+    pair = tunnel(transport="udp", server_arguments=("-c", str(file)))
     file = tmp_path / "outer.pcap"
     capture = start_capture(pair.server.host, file)
     before = pair.server.scrape()
