@@ -81,17 +81,6 @@ void process_trim_memory(void);
  * which has to call process_die_with_parent itself. */
 int process_fork_sibling(void);
 
-struct process_wanted {
-    const char *const *arguments; /* the first is a path; NULL ends them, and the environment */
-    const char *const *environment;
-    int inherited_fd; /* beside the standard ones, of which two are /dev/null */
-    int log_fd;       /* its stderr; -1: ours */
-    int is_sibling;   /* a child of our parent's */
-};
-
-/* Starts a program in a process group of its own. Returns its process ID, or -errno: none is left. */
-int process_start(const struct process_wanted *wanted);
-
 /* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
  * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
 int aead_has_aes_instructions(void);
@@ -113,7 +102,7 @@ int ring_producer_is_dead(struct ring *ring);
 /* -- statistics -------------------------------------------------------------------------------- */
 
 struct stats *stats_create(int *fd);
-struct stats *stats_attach(int fd);
+struct stats *stats_attach(int fd, unsigned writers); /* a bit a role whose block it writes */
 void stats_detach(struct stats *stats);
 
 /* Indices run from 0 to the stats_n_* below; drops are numbered across all roles. */
@@ -173,7 +162,7 @@ enum { UDP_ADDRESS_LEFT = 1 << 30 };
 
 /* What is counted by peer, in shared memory; a peer is known to the data path by its slot. */
 struct peer_table *peer_table_create(int *fd);
-struct peer_table *peer_table_attach(int fd);
+struct peer_table *peer_table_attach(int fd, unsigned writers); /* as for stats_attach */
 void peer_table_detach(struct peer_table *table);
 uint64_t peer_table_read(struct peer_table *table, unsigned slot, unsigned field);
 /* Where the slot's peer was last heard on UDP. 0: nowhere. */

@@ -13,6 +13,10 @@
  * direction of a session. Python holds the address. */
 struct secret;
 
+/* From now on this process's secret memory is memfd_secret's, where it is small pieces. Before the
+ * process is confined. -errno: the kernel has none. */
+int secret_memory_hide(void);
+
 struct secret *secret_new(const uint8_t bytes[32]);
 /* A private key of X25519, by the kernel's random numbers. */
 struct secret *secret_new_private(void);

@@ -13,6 +13,8 @@ from typing import Final, TypeVar
 import msgpack
 import msgspec
 
+from fastun.errors import one_line
+
 Value = TypeVar("Value")
 
 # The key of a tagged struct's tag: tag_field of its class.
@@ -44,6 +46,17 @@ def unpack(packed: bytes, expected: type[Value], bytes_max: int) -> Value:
         raise CodecError(str(error) or type(error).__name__) from None
 
 
+def unpack_printable(packed: bytes, expected: type[Value], bytes_max: int) -> Value:
+    """As `unpack`; every text in it is one printable line, whatever was sent.
+
+    For what a process with fewer rights has sent, and a terminal is to show.
+    """
+    try:
+        return msgspec.convert(_printable(_parsed(packed, bytes_max)), expected)
+    except _FAULTS as error:
+        raise CodecError(str(error) or type(error).__name__) from None
+
+
 def unpack_tagged(packed: bytes, by_tag: Mapping[str, type[Value]], bytes_max: int) -> Value:
     """Return the one struct in at most ``bytes_max`` bytes; its TAG names its type.
 
@@ -58,6 +71,16 @@ def unpack_tagged(packed: bytes, by_tag: Mapping[str, type[Value]], bytes_max: i
         return msgspec.convert(fields, by_tag[tag])
     except _FAULTS as error:
         raise CodecError(str(error) or type(error).__name__) from None
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str):
+        return one_line(value)
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    if isinstance(value, dict):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    return value
 
 
 def _parsed(packed: bytes, bytes_max: int) -> object:

@@ -132,7 +132,7 @@ static struct receiving_key *find_key(const struct link_reader *reader,
 
 static void mark_received(struct link_reader *reader, unsigned slot, const struct arrival *arrival,
                           bool is_data) {
-    struct peer_slot *peer = &reader->loop.peers->slots[slot];
+    struct peer_inbound *peer = &reader->loop.peers->by_link_reader[slot];
     peer_set(&peer->received_ns, arrival->boottime_ns);
     if (is_data)
         peer_set(&peer->received_data_ns, arrival->boottime_ns);
@@ -243,7 +243,8 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
     if (reader->reaches[slot] != NULL &&
         !reach_has(reader->reaches[slot], inbound.frame, inbound.length)) {
         drop_frame(reader, DROP_link_reader_not_permitted, &inbound);
-        stats_add(&loop->peers->slots[slot].not_permitted_packets, (uint64_t)inbound.n_packets);
+        stats_add(&loop->peers->by_link_reader[slot].not_permitted_packets,
+                  (uint64_t)inbound.n_packets);
         return;
     }
     if (arrival->ecn != ECN_NOT_ECT && !combine_ecn(reader, &inbound, arrival->ecn))
@@ -257,8 +258,8 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
 void message_deliver(struct link_reader *reader, unsigned slot, struct ring_record *record,
                      struct message_inbound *inbound, uint64_t now_ns) {
     struct loop *loop = &reader->loop;
-    stats_add(&loop->peers->slots[slot].receive_packets, (uint64_t)inbound->n_packets);
-    stats_add(&loop->peers->slots[slot].receive_bytes, inbound->length);
+    stats_add(&loop->peers->by_link_reader[slot].receive_packets, (uint64_t)inbound->n_packets);
+    stats_add(&loop->peers->by_link_reader[slot].receive_bytes, inbound->length);
     if (loop->macs != NULL && !switch_in_takes(reader, slot, inbound, now_ns))
         return;
     if (reader->mss_mtu != 0 && loop->mode == MODE_TUN && inbound->n_packets == 1)

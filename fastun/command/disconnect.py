@@ -35,7 +35,7 @@ def disconnect(interface: str | None, run_dir: Path) -> None:
 
     Raises RuntimeFailure where there is neither, or several to choose from.
     """
-    (running, servers), found = _gateways(run_dir), _kill_switches()
+    (running, servers), found = _gateways(interface, run_dir), _kill_switches()
     names = sorted({*running, *found})
     if interface is None and len(names) > 1:
         raise RuntimeFailure(f"several can be ended; choose one with -i: {', '.join(names)}")
@@ -62,18 +62,25 @@ def disconnect(interface: str | None, run_dir: Path) -> None:
         sys.stdout.write(f"{name}: kill switch removed\n")
 
 
-def _gateways(run_dir: Path) -> tuple[list[str], list[str]]:
-    """Return the interfaces of the clients that run, and of the servers. Raises RuntimeFailure."""
+def _gateways(interface: str | None, run_dir: Path) -> tuple[list[str], list[str]]:
+    """Return the interfaces of the clients that run, and of the servers. Raises RuntimeFailure.
+
+    A gateway is known by its socket, not by what it says of itself: that could be another's name.
+    Where one is chosen, the others need not answer.
+    """
     try:
         alive = [path for path in sorted(run_dir.glob("*.sock")) if control.is_alive(path)]
-        gateways = [control.request(path, "status") for path in alive]
+        asked = [path for path in alive if path.stem == interface] or alive
+        roles = {path.stem: control.request(path, "status").role for path in asked}
     except OSError as error:
         raise RuntimeFailure(
             f"--run-dir {run_dir}: cannot be read ({error.strerror}); run as root, or as the user "
             "that runs the gateway"
         ) from None
-    clients = [gateway.interface for gateway in gateways if gateway.role == "connect"]
-    return clients, [gateway.interface for gateway in gateways if gateway.role == "serve"]
+    clients, servers = (
+        [name for name, role in roles.items() if role == wanted] for wanted in ("connect", "serve")
+    )
+    return clients, servers
 
 
 def _kill_switches() -> tuple[str, ...]:

@@ -71,6 +71,7 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     coalesce: Offload
     mss_mtu: int
     waiting: Waiting = Waiting()
+    secret_keys: bool = False  # memory as by memfd_secret, for tun-reader and link-reader
     hairpin_bytes: int = 0  # > 0: a switch; then [addresses, hairpin, its eventfd]
 
 

@@ -12,6 +12,7 @@ from functools import singledispatchmethod
 
 from fastun import native
 from fastun.errors import RuntimeFailure
+from fastun.lane import session_memory
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.events import message_of
 from fastun.lane.heartbeat import Heartbeat
@@ -66,20 +67,21 @@ class Worker:
     def __init__(self, role: str, channel: Channel, boot: Boot, fds: list[int]) -> None:
         """Prepare the loop, from the boot message and its descriptors."""
         stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *more_fds = fds
-        session_fds, switch_fds = _split(role, boot, more_fds)
+        session_fds, switch_fds = session_memory.take(role, boot, more_fds)
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
         self._has_begun = False
         self._n_nothing_read = 0  # in a row
-        self.stats = native.Stats.attach(stats_fd)
+        writers = _writers(role, boot)
+        self.stats = native.Stats.attach(stats_fd, writers)
         self._loop = _loop.Loop(
             role,
             _loop.SharedMemory(
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 self.stats,
-                native.PeerTable.attach(peers_fd),
-                _session_memory(role, session_fds),
+                native.PeerTable.attach(peers_fd, writers),
+                session_memory.attach(role, boot, session_fds),
                 *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
@@ -328,19 +330,7 @@ class Worker:
         self._loop.send_message(message.slot, message.message)
 
 
-def _split(role: str, boot: Boot, fds: list[int]) -> tuple[list[int], list[int]]:
-    """Return the descriptors of sessions' memory, if the role has it, and those of a switch."""
-    n = 2 if role in native.KEY_ROLES and boot.wire == Wire.WIREGUARD else 0
-    return fds[:n], fds[n:]
-
-
-def _session_memory(role: str, fds: list[int]) -> _loop.SessionMemory:
-    """Map what a worker has of sessions: the keys, and the counters or marks of its role."""
-    if not fds:
-        return _loop.SessionMemory()
-    keys_fd, counters_fd = fds
-    if role == "tun-reader":
-        sending = native.SendingCounters.attach(counters_fd)
-        return _loop.SessionMemory(native.KeyArea(keys_fd), sending=sending)
-    marks = native.ReplayMarks.attach(counters_fd)
-    return _loop.SessionMemory(native.KeyArea(keys_fd), marks=marks)
+def _writers(role: str, boot: Boot) -> tuple[str, ...]:
+    """Return as which roles this one writes figures: a reader does its sleeping writer's steps."""
+    writer = {"tun-reader": "link-writer", "link-reader": "tun-writer"}.get(role)
+    return (role, writer) if writer is not None and boot.waiting.hands_over else (role,)

@@ -35,7 +35,7 @@ from fastun.native.host import (
     trim_memory,
 )
 from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
-from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
+from fastun.native.shared import COUNT_MAX, MacAddress, MacTable, PeerTable, Ring, Stats, bounded
 from fastun.native.vocabulary import (
     CALLS,
     CAPTURE_HEADERS_MAX,
@@ -78,6 +78,7 @@ __all__ = [
     "CONTROL_TYPE",
     "COOKIE_REPLY_BYTES",
     "COUNTERS",
+    "COUNT_MAX",
     "DATA_BYTES_MIN",
     "DATA_HEADER_BYTES",
     "DATA_PADDING_BYTES",
@@ -120,6 +121,7 @@ __all__ = [
     "UdpAddress",
     "Waiting",
     "Wire",
+    "bounded",
     "confine",
     "confine_gateway",
     "confine_template",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fastun.lab.host import Host
     from tests.conftest import StartTunnel
+    from tests.support.figures import Figures
 
 SNAPPED_BYTES = 65535
 ETHERNET_IPV4_UDP = 14 + 20 + 8
@@ -77,12 +78,13 @@ def data_messages(payload: bytes) -> Iterator[bytes]:
         begins = ends
 
 
+@pytest.mark.promise("However often workers are killed, no counter seals two messages")
 @pytest.mark.parametrize(
     "n_kills", [pytest.param(4, id="4"), pytest.param(40, id="40", marks=pytest.mark.soak)]
 )
 @pytest.mark.parametrize("role", ROLES)
 def test_a_killed_worker_is_replaced_and_no_counter_seals_two_messages(
-    tunnel: StartTunnel, tmp_path: Path, role: str, n_kills: int
+    tunnel: StartTunnel, tmp_path: Path, role: str, n_kills: int, figures: Figures
 ) -> None:
     pair = tunnel(transport="udp")
     client, server, address = pair.client.host, pair.server.host, pair.server.inner_address
@@ -108,4 +110,6 @@ def test_a_killed_worker_is_replaced_and_no_counter_seals_two_messages(
     messages = [each for payload in captured_payloads(file) for each in data_messages(payload)]
     assert len(messages) > 100 * n_kills
     # A link-writer's successor may send a datagram again, and then it is the very same.
+    figures.worst("longest outage", max(outages), "s")
+    figures.total("kills", n_kills)
     assert len({each[4:16] for each in messages}) == len(set(messages)), "a counter came twice"

@@ -7,11 +7,13 @@ import socket
 from types import SimpleNamespace
 from typing import Any, cast
 
-from fastun import codec, errors
+import msgspec
+
+from fastun import codec
 from fastun.errors import RuntimeFailure
 from fastun.gateway.reports import Reports, Sessions
 from fastun.gateway.view import ViewClosedError
-from fastun.hooks import process
+from fastun.host.hooks import process
 from fastun.lane import packing
 from fastun.lane.channel import Channel, DescriptorsLost
 from fastun.lane.messages import MESSAGE_BYTES_MAX, ToGateway, ToWorker
@@ -140,7 +142,8 @@ def control_request(data: bytes) -> None:
 
 @target
 def control_reply(data: bytes) -> None:
-    """What answers at the socket of a gateway is a reply, or no reply."""
+    """What answers at a gateway's socket can be shown by a terminal, or it is refused."""
     with contextlib.suppress(codec.CodecError):
-        reply = codec.unpack(_packed(data, CONTROL_WORDS), control.Reply, control.REPLY_BYTES_MAX)
-        assert errors.one_line(str(reply.error)).isprintable()
+        packed = _packed(data, CONTROL_WORDS)
+        reply = codec.unpack_printable(packed, control.Reply, control.REPLY_BYTES_MAX)
+        assert str(msgspec.to_builtins(reply)).isprintable()

@@ -187,7 +187,7 @@ static void breaking_it_ends_the_process_and_leaves_the_number(void) {
             if (child == 0) {
                 prctl(PR_SET_DUMPABLE, 0);
                 prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-                if (filter_install((enum stats_role)role, &stats->blocks[role]) < 0)
+                if (filter_install((enum stats_role)role, &stats->parts[role].block) < 0)
                     _exit(1);
                 syscall(attempts[i], 0, 0, 0, 0, 0, 0);
                 end(2);
@@ -196,7 +196,7 @@ static void breaking_it_ends_the_process_and_leaves_the_number(void) {
             waitpid(child, &status, 0);
             CHECK(WIFSIGNALED(status));
             CHECK_EQUAL(WTERMSIG(status), SIGSYS);
-            CHECK_EQUAL(stats->blocks[role].forbidden_call, (uint64_t)attempts[i] + 1);
+            CHECK_EQUAL(stats->parts[role].block.forbidden_call, (uint64_t)attempts[i] + 1);
         }
     munmap(stats, sizeof *stats);
 }

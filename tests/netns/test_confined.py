@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.conftest import StartTunnel
 
 NO_CAPABILITIES = "0" * 16
+KEY_MEMORY = "/secretmem"  # its own, by memfd_secret
 
 # System calls by their number on x86-64, each for another worker in an attacker's hands.
 OPENAT, SOCKET, KILL, PROCESS_VM_READV = 257, 41, 62, 310
@@ -72,11 +73,16 @@ OWN = {"tun-reader": "/memfd:fastun-counters", "link-reader": "/memfd:fastun-mar
 
 def assert_no_file(pid: int, role: str, log_file: Path) -> None:
     """Nothing of the file system can be written by it, and only libraries are mapped."""
-    ours = {"/memfd:fastun-ring", "/memfd:fastun-stats", "/memfd:fastun-peers"}
+    ours = {"/memfd:fastun-ring", "/memfd:fastun-stats", "/memfd:fastun-peers", KEY_MEMORY}
     assert mapped_for_writing(pid) - ours == ({OWN[role]} if role in OWN else set())
     assert writable_code(pid) == []
     kinds = {"pipe", "socket", "anon_inode:[eventpoll]", "anon_inode:[eventfd]"}
-    assert opened(pid) <= kinds | {"/dev/null", "/dev/net/tun", str(log_file)}
+    assert opened(pid) <= kinds | {
+        "/dev/null",
+        "/dev/net/tun",
+        str(log_file),
+        f"{KEY_MEMORY} (deleted)",
+    }
 
 
 def test_workers_have_a_user_of_their_own_and_nothing_else(tunnel: StartTunnel) -> None:

@@ -147,6 +147,49 @@ class Adopt(Message, frozen=True):
     fields: Fields = ()
 
 
+HookEvent = Literal["pre_up", "up", "down", "post_down", "peer_up", "peer_down"]
+FactName = Literal[
+    "FASTUN_PEER",
+    "FASTUN_PEER_ALLOWED_IPS",
+    "FASTUN_PEER_ENDPOINT",
+    "FASTUN_PEER_PUBLIC_KEY",
+    "FASTUN_PEER_SOFTWARE",
+    "FASTUN_PEER_TRANSPORT",
+    "FASTUN_REASON",
+]
+Fact = Annotated[str, Meta(max_length=8192)]
+Job = Annotated[int, Meta(ge=0, le=1 << 62)]
+
+
+class RunHook(Message, frozen=True):
+    """Run a command of the settings, by its event and its place there; `HookDone` follows.
+
+    ``facts`` go into its environment, ``peer`` into the log.
+    """
+
+    job: Job
+    event: HookEvent
+    index: Annotated[int, Meta(ge=0, lt=1 << 16)]
+    facts: Annotated[dict[FactName, Fact], Meta(max_length=len(get_args(FactName)))] = {}
+    peer: Annotated[str, Meta(max_length=64)] = ""
+
+
+class CancelHook(Message, frozen=True):
+    """Kill one that runs."""
+
+    job: Job
+
+
+class SaveEndpoints(Message, frozen=True):
+    """Write where peers were last into the file of the settings, by public key."""
+
+    endpoints: Annotated[dict[Text, Text], Meta(max_length=4096)]
+
+
+class Ping(Message, frozen=True):
+    """Answer."""
+
+
 class SetQuiet(Message, frozen=True):
     """Look less often at what nothing reports, or as often as ever (pace.py)."""
 
@@ -247,6 +290,13 @@ class HostNow(Message, frozen=True):
     kill_switch: KillSwitchNow = KillSwitchNow()
 
 
+class HookDone(Message, frozen=True):
+    """A hook has ended; ``error`` says how it has failed, empty if it has not."""
+
+    job: int
+    error: str
+
+
 class Lost(Message, frozen=True):
     """The device is gone, or cannot be managed any more: the gateway is to end with this line."""
 
@@ -258,5 +308,27 @@ def by_tag(*kinds: type[Message]) -> dict[str, type[msgspec.Struct]]:
     return {kind.__name__: kind for kind in kinds}
 
 
+REQUESTS: Final = (
+    UndoLeft,
+    Begin,
+    Push,
+    KeepOut,
+    RouteBehind,
+    SetDns,
+    JudgeDns,
+    FollowEndpoints,
+    AllowLookups,
+    Reread,
+    ChangeDevice,
+    TurnKillSwitch,
+    Adopt,
+    RunHook,
+    CancelHook,
+    SaveEndpoints,
+    Ping,
+    SetQuiet,
+    Close,
+    End,
+)
 ANSWERS: Final = (Done, Failed, Changed, SettingsRead, Begun)
-NOTICES: Final = (HostNow, Lost)
+NOTICES: Final = (HostNow, HookDone, Lost)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fastun.command import disconnect as command
@@ -69,6 +71,33 @@ def test_a_serving_gateway_is_not_a_client(monkeypatch: pytest.MonkeyPatch, tmp_
     Found(monkeypatch)
     with serving(tmp_path), pytest.raises(RuntimeFailure, match="unit0 is a server; stop it"):
         command.disconnect(INTERFACE, tmp_path)
+
+
+def test_a_gateway_is_known_by_its_socket_and_not_by_the_name_that_it_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found, ended = Found(monkeypatch, "ft1"), list[str]()
+    monkeypatch.setattr(command, "end_client", lambda name, _: ended.append(name))
+    with serving(tmp_path) as path:
+        true = control.request(path, "status")
+        lie = msgspec.structs.replace(true, role="connect", interface="ft1")
+        monkeypatch.setattr(control, "request", lambda *_: lie)
+        with pytest.raises(RuntimeFailure, match="choose one with -i: ft1, unit0"):
+            command.disconnect(None, tmp_path)
+        command.disconnect(INTERFACE, tmp_path)
+    assert ended == [INTERFACE]
+    assert found.names == ["ft1"]
+
+
+def test_a_gateway_that_does_not_answer_keeps_no_other_from_being_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Found(monkeypatch)
+    with socket.socket(socket.AF_UNIX) as silent, serving(tmp_path):
+        silent.bind(str(control.socket_path(tmp_path, "ft9")))
+        silent.listen()
+        with pytest.raises(RuntimeFailure, match="unit0 is a server; stop it"):
+            command.disconnect(INTERFACE, tmp_path)
 
 
 def test_it_waits_for_the_end_of_the_process_behind_the_socket(tmp_path: Path) -> None:
