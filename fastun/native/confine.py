@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fastun.native.library import checked, ffi, lib
 from fastun.native.shared import Stats
 from fastun.native.vocabulary import ROLES
+
+if TYPE_CHECKING:  # it brings urllib and ipaddress along, which workers have no use for
+    from pathlib import Path
 
 
 class Confined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
