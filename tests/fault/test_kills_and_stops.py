@@ -43,6 +43,7 @@ IS_LONG = os.environ.get("FASTUN_SOAK") == "1"
 NOTICED_S = 3.0 if IS_LONG else 10.0
 STUCK_NOTICED_S = 10.0 if IS_LONG else 20.0
 BACK_S = 20.0
+END_S = 15.0
 
 
 class Ends:
@@ -134,11 +135,15 @@ def test_the_tunnel_is_back_whichever_process_is_killed(
         time.sleep(chance.uniform(0, 0.4))
         # In the short form once: then both ends may have to be started again, which is what costs.
         end, pid, title = chance.choice(victims(ends, with_all=IS_LONG or n == 0))
+        killed_s = time.monotonic()
         os.kill(pid, signal.SIGKILL)
-        outage_s = seconds_until_back(ends, probe)
-        kind = title if title in ("gateway", "host") else "worker or template"
+        if title in ("gateway", "host"):
+            end.process.wait(END_S)  # its workers carry on until it has
+        seconds_until_back(ends, probe)
+        outage_s = time.monotonic() - killed_s
+        kind = "gateway or host process" if title in ("gateway", "host") else "worker or template"
         print(f"{end.role}'s {title} killed: back after {outage_s:.2f} s")  # noqa: T201
-        figures.worst(f"back after a {kind}'s death", outage_s, "s")
+        figures.worst(f"back after the death of a {kind}", outage_s, "s")
     figures.total("kills", n_kills)
     assert_adds_up((ends.client, ends.server))
 
