@@ -282,7 +282,9 @@ class Lane:
     # -- what becomes of it -------------------------------------------------------------------
 
     def _on_message(self, worker: WorkerProcess, message: Message) -> None:
-        if isinstance(message, Ready):
+        if isinstance(message, Ready) and worker.is_ready:
+            worker.kill("unexpected message: Ready")  # what it says of itself it says once
+        elif isinstance(message, Ready):
             worker.is_ready = True
             worker.boot_failures = 0
             self._note_confined(worker, message.confined)
