@@ -122,8 +122,7 @@ class Lane:
         self.marks = ReplayMarks.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
         self.switch = Switch() if plan.switches else None
-        is_sealed = plan.wire == Wire.WIREGUARD
-        self.keys = KeyRegion.create(secret=plan.secret_keys and is_sealed)
+        self.keys = KeyRegion.create(secret=plan.secret_keys and plan.wire == Wire.WIREGUARD)
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
