@@ -116,7 +116,8 @@ class LaneWatch:
     def _end_stopped(self, pid: int) -> None:
         if pid == self._template.pid:
             self._log.warning("the template process was stopped; replacing it", pid=pid)
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(PermissionError):  # one that has not given up its rights yet
+                os.kill(pid, signal.SIGKILL)
             self._template.renew()
             return
         worker = next(each for each in self._workers.values() if each.pid == pid)

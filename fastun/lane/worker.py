@@ -73,6 +73,9 @@ class Worker:
         self._socket_fds: dict[int, int] = {}  # by the socket's index
         self._has_begun = False
         self._n_nothing_read = 0  # in a row
+        if role == "link-writer":  # all that it could do with it is to write packets to this host
+            os.close(device_fd)
+            device_fd = -1
         writers = _writers(role, boot)
         self.stats = native.Stats.attach(stats_fd, writers)
         self._loop = _loop.Loop(

@@ -5,6 +5,7 @@ tests/conftest.py has the topology.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ from fastun.lab.host import wait_until
 from fastun.lab.tunnel import FASTUN, METRICS_PORT, GatewayProcess
 from fastun.native import ROLES
 from tests.netns.test_status import status
-from tests.support.hijacked import make_call
+from tests.support.hijacked import DiedError, Hijacked, make_call
 from tests.support.stall import worker_pid
 
 if TYPE_CHECKING:
@@ -158,3 +159,48 @@ def test_a_worker_in_an_attackers_hands_dies_counted_and_is_replaced(tunnel: Sta
     assert log.count("worker made a system call that it may not make") == len(attempts)
     for number in attempts.values():
         assert f"system_call={number}" in log
+
+
+READ, READV, RECVMSG, RECVMMSG, MMAP, MREMAP = 0, 19, 47, 299, 9, 25
+FRAME_BYTES, EVENTFD_BYTES = 2048, 8
+READABLE_AND_CODE, PRIVATE_ANONYMOUS = 5, 0x22
+
+
+def device_fd(pid: int) -> int | None:
+    """The descriptor of its device."""
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        if str(entry.readlink()) == "/dev/net/tun":
+            return int(entry.name)
+    return None
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="system call numbers of x86-64")
+def test_only_the_tun_reader_can_read_the_device(tunnel: StartTunnel) -> None:
+    pair = tunnel(transport="udp")
+    reader, writer = (worker_pid(pair.client, role) for role in ("link-reader", "tun-writer"))
+    assert device_fd(worker_pid(pair.client, "link-writer")) is None
+    fd = device_fd(reader)
+    assert fd is not None
+    with Hijacked(reader) as attacker:
+        # struct msghdr of all zeros is a message without room, which a socket would take.
+        attacker.write(attacker.scratch, bytes(64))
+        assert attacker.call(RECVMSG, fd, attacker.scratch, 0) == -errno.ENOTSOCK
+        assert attacker.call(RECVMMSG, fd, attacker.scratch, 1, 0, 0) == -errno.ENOTSOCK
+        assert attacker.call(MREMAP, attacker.scratch & ~4095, 4096, 8192, 1) == -errno.ENOMEM
+    assert pair.client.scrape().total("fastun_worker_restarts_total") == 0
+    with pytest.raises(DiedError), Hijacked(reader) as attacker:
+        attacker.call(READV, fd, attacker.scratch, 1)
+    fd = device_fd(writer)
+    assert fd is not None
+    with Hijacked(writer) as attacker:
+        assert attacker.call(READ, fd, attacker.scratch, EVENTFD_BYTES) < 0
+    for count in (FRAME_BYTES, EVENTFD_BYTES + 2**32):
+        writer = worker_pid(pair.client, "tun-writer")
+        with pytest.raises(DiedError), Hijacked(writer) as attacker:
+            attacker.call(READ, fd, attacker.scratch, count)
+        wait_until(lambda pid=writer: not Path(f"/proc/{pid}").exists(), "it dies")  # type: ignore[misc]
+        wait_until(lambda: pair.client.get("/healthz")[0] == 200, "replaced", timeout_s=15)
+    writer = worker_pid(pair.client, "tun-writer")
+    with pytest.raises(DiedError), Hijacked(writer) as attacker:
+        attacker.call(MMAP, 0, 4096, READABLE_AND_CODE, PRIVATE_ANONYMOUS, -1, 0)
+    pair.wait_up()

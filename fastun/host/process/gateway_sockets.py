@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fastun.host.process import supply_messages as messages
 from fastun.host.process.supply_messages import Made, Started
+from fastun.vocabulary import Transport
 
 if TYPE_CHECKING:
     from fastun.host.process.client import HostClient
@@ -45,7 +46,7 @@ class GatewaySockets:
 
     def outgoing(self, family: int, kind: int) -> socket.socket:
         """As SocketMaker."""
-        protocol: Literal["tcp", "udp"] = "tcp" if kind == socket.SOCK_STREAM else "udp"
+        protocol: Transport = "tcp" if kind == socket.SOCK_STREAM else "udp"
         return self._made(messages.MakeOutgoing(family=_version(family), kind=protocol))
 
     def icmp(self, kind: Kind, family: int, ports: list[int]) -> socket.socket:

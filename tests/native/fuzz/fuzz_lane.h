@@ -37,6 +37,15 @@ static inline struct loop *fuzz_loop_new(enum wire wire, enum mode mode) {
     return made;
 }
 
+/* The same, made once: it is large, and an input small. What an input has left in it, the target
+ * takes away. */
+static inline struct loop *fuzz_loop_of(enum wire wire, enum mode mode) {
+    static struct loop *made[WIRE_WIREGUARD + 1][MODE_TAP + 1];
+    if (made[wire][mode] == NULL)
+        made[wire][mode] = fuzz_loop_new(wire, mode);
+    return made[wire][mode];
+}
+
 /* 10.0.0.0/8 and fd00::/8 are the peer's. */
 static inline void fuzz_allow_ten(struct loop *to, unsigned slot) {
     FUZZ_CHECK(loop_allow_ip(to, slot, (const uint8_t[4]){10}, 4, 8) == 0);
