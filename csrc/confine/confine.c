@@ -118,7 +118,7 @@ int confine(const struct confine_wanted *wanted, struct confined *confined) {
         return error;
     confined->user = geteuid();
     set_landlock(confined, landlock_forbid_all());
-    set_filter(confined, filter_install(role, &wanted->stats->blocks[role]));
+    set_filter(confined, filter_install(role, &wanted->stats->parts[role].block));
     return 0;
 }
 

@@ -173,7 +173,7 @@ static bool mark(struct tun_reader *reader, const struct frame *frame) {
 
 static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_link *link,
                                 const struct frame *frame, const struct arrival *arrival) {
-    _Atomic uint64_t *field = &reader->loop.peers->slots[arrival->slot].waiting_since_ns;
+    _Atomic uint64_t *field = &reader->loop.peers->by_link_writer[arrival->slot].waiting_since_ns;
     uint64_t since_ns = atomic_load_explicit(field, memory_order_relaxed);
     if (reader->keeps_all)
         return false;
@@ -254,17 +254,18 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
 
 /* -- sealing, and into the ring ---------------------------------------------------------------- */
 
-static void note_sealed(struct tun_reader *reader, const struct tun_reader_link *link,
-                        unsigned slot) {
-    peer_set(&reader->loop.peers->slots[slot].sealed, link->sending->counter);
-    peer_set(&reader->loop.peers->slots[slot].sealed_blocks, link->sending->n_blocks);
+void frame_note_sealed(struct tun_reader *reader, const struct tun_reader_link *link,
+                       unsigned slot) {
+    struct peer_outbound *peer = &reader->loop.peers->by_tun_reader[slot];
+    peer_set(&peer->sealed, session_next_counter(link->sending));
+    peer_set(&peer->sealed_blocks, session_n_blocks(link->sending));
 }
 
 bool frame_seal_from(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
                      const uint8_t *content, struct message_outbound *message) {
     if (!session_seal_from(link->sending, content, message))
         return false;
-    note_sealed(reader, link, slot);
+    frame_note_sealed(reader, link, slot);
     return true;
 }
 
@@ -273,7 +274,7 @@ bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigne
     if (reader->loop.wire == WIRE_WIREGUARD) {
         if (!session_seal(link->sending, message, tun_reader_padding_max(link)))
             return false;
-        note_sealed(reader, link, slot);
+        frame_note_sealed(reader, link, slot);
     }
     if (!link->format.is_datagram)
         message_prefix(message);
@@ -281,7 +282,7 @@ bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigne
 }
 
 void frame_mark_sent(struct tun_reader *reader, const struct arrival *arrival, bool is_data) {
-    struct peer_slot *peer = &reader->loop.peers->slots[arrival->slot];
+    struct peer_outbound *peer = &reader->loop.peers->by_tun_reader[arrival->slot];
     peer_set(&peer->sent_ns, arrival->boottime_ns);
     if (is_data)
         peer_set(&peer->sent_data_ns, arrival->boottime_ns);

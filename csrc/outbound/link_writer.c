@@ -166,8 +166,8 @@ void link_writer_sent(struct link_writer *writer, unsigned slot, uint32_t n_pack
     n_packets = reconcile_uncounted(loop, n_packets);
     stats_queue_delay(loop->stats, delay_ns);
     stats_count(loop->stats, n_packets, n_bytes);
-    stats_add(&loop->peers->slots[slot].transmit_packets, n_packets);
-    stats_add(&loop->peers->slots[slot].transmit_bytes, n_bytes);
+    stats_add(&loop->peers->by_link_writer[slot].transmit_packets, n_packets);
+    stats_add(&loop->peers->by_link_writer[slot].transmit_bytes, n_bytes);
 }
 
 void link_writer_dropped(struct link_writer *writer, unsigned slot, enum stats_drop reason,
@@ -176,7 +176,7 @@ void link_writer_dropped(struct link_writer *writer, unsigned slot, enum stats_d
     n_packets = reconcile_uncounted(loop, n_packets);
     stats_dropped(loop->stats, reason, n_packets);
     if (slot < N_PEER_SLOTS)
-        stats_add(&loop->peers->slots[slot].dropped_packets, n_packets);
+        stats_add(&loop->peers->by_link_writer[slot].dropped_packets, n_packets);
 }
 
 /* -- waiting ----------------------------------------------------------------------------------- */
@@ -310,7 +310,7 @@ int link_writer_attach(struct link_writer *writer, unsigned slot, uint32_t link_
     writer->links[slot] = link;
     writer->n_links++;
     /* What a predecessor or another link has set is of a queue that is gone. */
-    peer_set(&writer->loop.peers->slots[slot].waiting_since_ns, 0);
+    peer_set(&writer->loop.peers->by_link_writer[slot].waiting_since_ns, 0);
     int error = prepare(writer, link);
     if (error < 0)
         link_writer_detach(writer, slot);

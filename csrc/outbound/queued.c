@@ -8,7 +8,7 @@ void queued_mark(struct link_writer *writer, struct writer_link *link,
     struct queue_entry first = {.enqueued_ns = rest != NULL ? rest->enqueued_ns : 0};
     if (!link_queue_is_empty(queue))
         link_queue_first(queue, &first);
-    peer_set(&writer->loop.peers->slots[link->slot].waiting_since_ns, first.enqueued_ns);
+    peer_set(&writer->loop.peers->by_link_writer[link->slot].waiting_since_ns, first.enqueued_ns);
 }
 
 /* Empties the queue that uses most of the pool: its peer reads least of what it is sent. false:

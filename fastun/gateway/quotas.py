@@ -17,8 +17,8 @@ from fastun.peers.terms import Usage, month_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from fastun.host.served_peers import ServedPeers
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
-    from fastun.peers.directory import PeerDirectory
     from fastun.peers.terms import Quota
 
 # A disk is written as often.
@@ -90,7 +90,7 @@ class Quotas:
         else:
             self._log.info("the peer is within its quota again", peer=slotted.peer.name)
 
-    def save(self, directory: PeerDirectory, now: float, *, at_once: bool = False) -> None:
+    def save(self, directory: ServedPeers, now: float, *, at_once: bool = False) -> None:
         """Keep what was used, if it is time. Raises RuntimeFailure; the next call tries again."""
         if self._saved is None:
             self._saved = now

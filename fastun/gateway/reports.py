@@ -97,26 +97,27 @@ class Reports:
     # -- a worker's start and death -----------------------------------------------------------
 
     def on_start(self, worker: WorkerProcess) -> None:
-        """Send a fresh worker the peers, the UDP sockets and the links."""
+        """Send a fresh worker the peers, the UDP sockets, the links and the sessions' keys."""
         self._peer_slots.tell_worker(worker.role)
         if self._datagrams is not None:
             self._datagrams.tell_worker(worker.role)
         self._links.tell_worker(worker.role)
+        if self._sessions is not None:
+            self._sessions.streams.tell_keys(worker.role)
+        if self._datagrams is not None:
+            self._datagrams.tell_keys(worker.role)
 
     def on_death(self, worker: WorkerProcess) -> None:
         """End the links whose state has died with the worker.
 
         A link-writer may have stopped inside a stream's frame, a link-reader has taken bytes with
-        it. A tun-reader held the sending keys, and a counter must never be used twice. Without
-        seals it holds nothing, as the tun-writer never does: their successors just go on.
+        it: streams end. Sessions do not, so on UDP all go on (link/datagram/fresh_worker.py).
         """
-        if worker.role == "tun-writer" or (worker.role == "tun-reader" and self._sessions is None):
+        if worker.role not in ("link-writer", "link-reader"):
             return
         if worker.role == "link-writer":
             self._on_link_writer_death()
-        self._links.end_all(worker.role + WORKER_DIED, only_streams=worker.role == "link-writer")
-        if self._datagrams is not None:
-            self._datagrams.on_worker_death(worker.role)
+        self._links.end_all(worker.role + WORKER_DIED, only_streams=True)
 
     # -- messages -----------------------------------------------------------------------------
 

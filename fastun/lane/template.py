@@ -72,6 +72,7 @@ class Template:
         self._channel: socket.socket | None = None
         self._is_ready = False
         self._started_s = 0.0
+        self._ending: list[int] = []  # templates that end by themselves, and are to be collected
         self._answered: set[int] = set()  # workers whose process IDs are known
         self._may_have_lost = False  # one that was forked, and whose ID was never said
         self._log = log.get("lane")
@@ -181,10 +182,15 @@ class Template:
         pid, self._pid = self._pid, None
         if pid is None:
             return
+        self._ending = [each for each in self._ending if not _collected(each, 0)]
         if not _collected(pid, _END_LIMIT_S if self._is_ready else 0):
-            with contextlib.suppress(ProcessLookupError):
+            try:
                 os.kill(pid, signal.SIGKILL)
-            _collected(pid, _END_LIMIT_S)
+            except PermissionError:
+                # It has its rights until it has imported; then it finds that its channel is closed.
+                self._ending.append(pid)
+            else:
+                _collected(pid, _END_LIMIT_S)
 
 
 def _collected(pid: int, limit_s: float) -> bool:

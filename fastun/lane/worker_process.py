@@ -112,12 +112,22 @@ class WorkerProcess:
         self.is_ready = False
         return ours
 
+    def discard(self) -> None:
+        """Undo a spawn, if there was one: it cannot be watched."""
+        if self.pid is not None:
+            self.unwatch()
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            self.reap()
+
     def watch(
         self,
         on_message: Callable[[WorkerProcess, Message], None],
         on_exit: Callable[[WorkerProcess], None],
     ) -> None:
-        """Call ``on_message`` for what the worker sends, and ``on_exit`` when it has ended."""
+        """Call ``on_message`` for what the worker sends, and ``on_exit`` when it has ended.
+
+        Raises OSError when the kernel has no room for that.
+        """
         assert self.channel is not None  # noqa: S101 (it was spawned)
         loop = asyncio.get_running_loop()
         loop.add_reader(self.pidfd, on_exit, self)
@@ -160,7 +170,10 @@ class WorkerProcess:
                 self.unsent.popleft()
                 _close(fd)
         except BlockingIOError:
-            loop.add_writer(fileno, self._flush)
+            try:
+                loop.add_writer(fileno, self._flush)
+            except OSError:  # no room to wait for it
+                self.send_retry = loop.call_later(RETRY_S, self._flush)
         except ConnectionError:  # it is dying; the pidfd will say so
             pass
         except OSError:

@@ -99,9 +99,12 @@ class Stats:
         return cls(checked_pointer(lib.stats_create(fd)), fd[0])
 
     @classmethod
-    def attach(cls, fd: int) -> Stats:
-        """Map existing ones; the descriptor stays the caller's."""
-        return cls(checked_pointer(lib.stats_attach(fd)), -1)
+    def attach(cls, fd: int, writers: Sequence[str]) -> Stats:
+        """Map existing ones; the descriptor stays the caller's.
+
+        Only the blocks of the roles ``writers`` can be written by this process.
+        """
+        return cls(checked_pointer(lib.stats_attach(fd, _bits(writers))), -1)
 
     def counter(self, role: str, counter: str) -> int:
         """Return one of COUNTERS for one of ROLES."""
@@ -164,9 +167,9 @@ class PeerTable:
         return cls(checked_pointer(lib.peer_table_create(fd)), fd[0])
 
     @classmethod
-    def attach(cls, fd: int) -> PeerTable:
-        """Map an existing one; the descriptor stays the caller's."""
-        return cls(checked_pointer(lib.peer_table_attach(fd)), -1)
+    def attach(cls, fd: int, writers: Sequence[str]) -> PeerTable:
+        """Map an existing one, as for Stats."""
+        return cls(checked_pointer(lib.peer_table_attach(fd, _bits(writers))), -1)
 
     def read(self, slot: int, field: str) -> int:
         """Return one of PEER_FIELDS of a slot."""
@@ -175,7 +178,7 @@ class PeerTable:
     def endpoint(self, slot: int) -> UdpAddress | None:
         """Return where the slot's peer was last heard on UDP; None also for what nothing can be.
 
-        Any worker can write there, also one in an attacker's hands.
+        The link-reader writes there, also one in an attacker's hands.
         """
         native = ffi.new("struct udp_address *")
         if not lib.peer_table_endpoint(self.pointer, slot, native):
@@ -247,3 +250,7 @@ class MacAddress(NamedTuple):
 def _mac_address(key: int) -> MacAddress:
     """Read a key of csrc/packet/mac_key.h."""
     return MacAddress((key & (1 << 48) - 1).to_bytes(6, "big").hex(":"), key >> 48 & 0xFFF)
+
+
+def _bits(roles: Sequence[str]) -> int:
+    return sum(1 << ROLES.index(role) for role in roles)

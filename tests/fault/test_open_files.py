@@ -156,6 +156,7 @@ def crowd(hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[Crowd]:
         connection.close()
 
 
+@pytest.mark.promise("More peers than open files wait, and disturb no other")
 def test_more_peers_than_open_files_are_allowed_for_wait_and_disturb_no_other(
     hosts: tuple[Host, Host], crowd: Crowd, tmp_path: Path
 ) -> None:
@@ -205,6 +206,9 @@ def test_the_soft_limit_is_raised_for_the_gateway_and_its_workers(
     assert gateway.stop() == 0
 
 
+@pytest.mark.promise(
+    "A worker without a descriptor left ends the link that needs one, and no other"
+)
 @pytest.mark.parametrize("role", ["link-reader", "link-writer", "tun-reader"])
 def test_a_worker_that_cannot_take_a_link_ends_it_and_lives(
     hosts: tuple[Host, Host], tmp_path: Path, role: str

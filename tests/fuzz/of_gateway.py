@@ -75,8 +75,6 @@ def _check(asked: Message) -> None:
         _CLIENT.endpoints(asked.endpoints)
     elif isinstance(asked, messages.RouteBehind):
         _SERVER.behind(asked.networks)
-    elif isinstance(asked, messages.AllowLookups):
-        checks.servers(asked.servers)
     elif isinstance(asked, messages.KeepOut):
         list(map(checks.outer, asked.outer))
 

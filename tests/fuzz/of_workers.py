@@ -13,7 +13,7 @@ from fastun import codec
 from fastun.errors import RuntimeFailure
 from fastun.gateway.reports import Reports, Sessions
 from fastun.gateway.view import ViewClosedError
-from fastun.hooks import process
+from fastun.host.hooks import process
 from fastun.lane import packing
 from fastun.lane.channel import Channel, DescriptorsLost
 from fastun.lane.messages import MESSAGE_BYTES_MAX, ToGateway, ToWorker

@@ -11,7 +11,7 @@ newest count.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, NoReturn
 
 from fastun.config.host import parse_dns
@@ -33,6 +33,11 @@ class Checks:
     def __init__(self, settings: Settings) -> None:
         """Begin with these."""
         self._newest: tuple[Settings, ...] = (settings,)
+
+    @property
+    def newest(self) -> tuple[Settings, ...]:
+        """The settings that count."""
+        return self._newest
 
     def adopt(self, settings: Settings) -> None:
         """Go by these, too, and by those of before no longer than until the next."""
@@ -120,15 +125,6 @@ def outer(text: str) -> OuterAddress:
         _refuse(text)
 
 
-def servers(texts: Iterable[str]) -> None:
-    """Raise Unasked unless these are addresses."""
-    for text in texts:
-        try:
-            ip_address(text)
-        except ValueError:
-            _refuse(text)
-
-
 def _allowed(clients: Iterable[ConnectSettings]) -> Iterable[Network]:
     for each in clients:
         for peer in each.peers:
@@ -137,9 +133,12 @@ def _allowed(clients: Iterable[ConnectSettings]) -> Iterable[Network]:
 
 def _address(text: str) -> Address:
     try:
-        return ip_interface(text)
+        address = ip_interface(text)
     except ValueError:
         _refuse(text)
+    if "%" in text:  # a zone, which may be any text
+        _refuse(text)
+    return address
 
 
 def _network(text: str) -> Network:

@@ -11,6 +11,7 @@ more meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections import deque
@@ -67,6 +68,7 @@ class HostServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._n_handled = 0  # requests that are not answered yet
         self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._log = log.get("host")
 
     async def run(self, bell: int) -> None:
@@ -89,6 +91,11 @@ class HostServer:
         if now is not None and now != self._said:
             self._said = now
             self._send(NOTICE, now)
+
+    def say_soon(self, notice: Message) -> None:
+        """Tell the gateway something. Any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._send, NOTICE, notice)
 
     async def _run_beside(self, work: Coroutine[None, None, None]) -> None:
         try:

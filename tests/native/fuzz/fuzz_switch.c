@@ -84,7 +84,7 @@ static uint64_t empty_ring(void) {
     for (; (record = ring_peek(lane.ring, &cursor, &corrupt)) != NULL; n += record->n_packets)
         FUZZ_CHECK(record->length == VNET_LENGTH + record->n_bytes);
     FUZZ_CHECK(!corrupt);
-    ring_release(lane.ring, cursor, &lane.stats->blocks[ROLE_tun_writer]);
+    ring_release(lane.ring, cursor, &lane.stats->parts[ROLE_tun_writer].block);
     return n;
 }
 

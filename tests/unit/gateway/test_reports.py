@@ -153,33 +153,30 @@ def test_an_offload_of_a_peer_that_was_removed_meanwhile_is_passed_over() -> Non
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_fresh_worker_gets_the_peers_before_the_links(role: str) -> None:
+def test_a_fresh_worker_gets_the_peers_before_the_links_and_those_before_the_keys(
+    role: str,
+) -> None:
     gateway = Gateway()
     gateway.reports.on_start(worker(role))
     assert gateway.all.mock_calls == [
         call.slots.tell_worker(role),
         call.datagrams.tell_worker(role),
         call.links.tell_worker(role),
+        call.streams.tell_keys(role),
+        call.datagrams.tell_keys(role),
     ]
 
 
-def test_a_dead_tun_writer_ends_no_link() -> None:
-    assert Gateway().calls_at_death_of("tun-writer") == []
-
-
-def test_a_dead_tun_reader_ends_the_links_whose_keys_it_had() -> None:
-    assert Gateway().calls_at_death_of("tun-reader") == [
-        call.links.end_all("tun-reader died", only_streams=False),
-        call.datagrams.on_worker_death("tun-reader"),
-    ]
-    assert Gateway(streams=False).calls_at_death_of("tun-reader") == []
+@pytest.mark.parametrize("role", ["tun-reader", "tun-writer"])
+def test_a_worker_that_has_no_part_in_a_connection_ends_no_link(role: str) -> None:
+    assert Gateway().calls_at_death_of(role) == []
+    assert Gateway(streams=False).calls_at_death_of(role) == []
 
 
 def test_a_dead_link_writer_ends_the_streams() -> None:
     assert Gateway().calls_at_death_of("link-writer") == [
         call.on_link_writer_death(),
         call.links.end_all("link-writer died", only_streams=True),
-        call.datagrams.on_worker_death("link-writer"),
     ]
 
 
@@ -219,11 +216,11 @@ def test_what_no_worker_reports_comes_to_nothing(
     assert "unexpected message" in captured.out + captured.err
 
 
-def test_a_dead_link_reader_ends_all_links() -> None:
+def test_a_dead_link_reader_ends_the_streams() -> None:
     for has_sessions in (True, False):
         gateway = Gateway(streams=has_sessions, datagrams=has_sessions)
         calls = gateway.calls_at_death_of("link-reader")
-        assert call.links.end_all("link-reader died", only_streams=False) in calls
+        assert call.links.end_all("link-reader died", only_streams=True) in calls
 
 
 def test_a_message_that_no_handler_takes_is_logged_with_its_worker(

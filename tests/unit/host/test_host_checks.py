@@ -49,6 +49,7 @@ def test_what_is_accepted_and_within_the_allowed_ips_may_be_pushed() -> None:
         ({"addresses": ("192.168.0.2/24",)}, "", "is not within the peer's allowed IPs"),
         ({"routes": ("10.7.0.0/16; reboot",)}, "", "which is not an address or a network"),
         ({"routes": ("10.7.0.1/16",)}, "", "which is not an address or a network"),
+        ({"addresses": ("fd09::1%x/64",)}, "", "which is not an address or a network"),
         ({"addresses": ("localhost",)}, "", "which is not an address or a network"),
     ],
 )

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from fastun.hooks.process import LINE_BYTES_MAX, LINES_MAX, Lines
-from fastun.hooks.runner import HookRunner
+from fastun.host.hooks.process import LINE_BYTES_MAX, LINES_MAX, Lines
+from fastun.host.hooks.runner import HookRunner
 from fastun.lab.host import wait_until
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def test_what_it_leaves_running_lives_until_the_gateway_ends(
 def test_a_gateway_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     program = (
-        "import sys, time; from fastun.hooks.runner import HookRunner; runner = HookRunner();"
+        "import sys, time; from fastun.host.hooks.runner import HookRunner; runner = HookRunner();"
         f"runner.begin(('/bin/sh', '-c', 'echo $$ > {pids}; sleep 600'), {{}}, 600, {{}});"
         "print(runner.pid, flush=True); time.sleep(600)"
     )

@@ -1,12 +1,12 @@
-"""The process that runs hooks: ``python -I -m fastun.hooks.process CHANNEL_FD FILES_MAX``.
+"""The process that runs hooks: ``python -I -m fastun.host.hooks.process CHANNEL_FD FILES_MAX``.
 
-    gateway --request: id, argv, env, limit_s | cancel: id--> hook process --> hooks
-            <--lines: id, texts | done: id, error------------
+    host process --request: id, argv, env, limit_s | cancel: id--> hook process --> hooks
+                 <--lines: id, texts | done: id, error------------
 
-Hooks are children of this process and not of the gateway, so they have nothing of the gateway:
-its keys, descriptors, limits, or the signals that it handles. Whatever they start and leave behind
+Hooks are children of this process and not of the host process, so they have nothing of that: its
+descriptors, limits, or the signals that it handles. Whatever they start and leave behind
 becomes a child of this process as well (PR_SET_CHILD_SUBREAPER), and is killed when the channel
-closes: at the end of the gateway, whatever ended it.
+closes: at the end of the host process, whatever ended it.
 
 Each request has a thread. A hook has a session, and so a process group, of its own; that is killed
 when the time is up.

@@ -1,4 +1,4 @@
-"""The gateway's end of the process that runs hooks (process.py), started for the first of them."""
+"""The other end of the process that runs hooks (process.py), started for the first of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import socket
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future, InvalidStateError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from fastun import descriptors, log
+from fastun.host.hooks.job import Job
 
 if TYPE_CHECKING:
     from fastun.config.hooks import Command
@@ -24,19 +22,6 @@ if TYPE_CHECKING:
 _ANSWER_BYTES_MAX: Final = 128 << 10
 _END_LIMIT_S: Final = 3.0
 _LOST: Final = "the process that runs hooks has ended or does not answer"
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a hook. ``done`` gets how it has failed, empty if it has not."""
-
-    number: int
-    said: dict[str, str]  # what the log says of it: the hook, and its peer if it has one
-    done: Future[str] = msgspec.field(default_factory=Future)
-
-    def end(self, error: str) -> None:
-        """Set the result, unless it is not waited for any more."""
-        with contextlib.suppress(InvalidStateError):
-            self.done.set_result(error)
 
 
 class HookRunner:
@@ -110,7 +95,7 @@ class HookRunner:
             undo.callback(ours.close)
             arguments = [str(theirs.fileno()), str(descriptors.files_max_before())]
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "fastun.hooks.process", *arguments],
+                [sys.executable, "-I", "-m", "fastun.host.hooks.process", *arguments],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
