@@ -65,8 +65,8 @@ LEFT_OUT: Final = {
 }
 
 #: Of the gateway, the host process and the template. EAGAIN of what was said to be ready is like
-#: EINTR here: made again it goes through (failing_calls.py). What these close are sockets, pipes and
-#: files of local disks, and none of those fails at that.
+#: EINTR here: made again it goes through (failing_calls.py). What these close are sockets, pipes
+#: and files of local disks, and none of those fails at that.
 OTHERS: Final[dict[str, dict[str, tuple[int, ...]]]] = {
     GATEWAY: {
         "epoll_wait": (EINTR,),
