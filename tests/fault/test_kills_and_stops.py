@@ -43,6 +43,7 @@ IS_LONG = os.environ.get("FASTUN_SOAK") == "1"
 NOTICED_S = 3.0 if IS_LONG else 10.0
 STUCK_NOTICED_S = 10.0 if IS_LONG else 20.0
 BACK_S = 20.0
+N_KILLS = int(os.environ.get("FASTUN_SOAK_KILLS", "500"))
 END_S = 15.0
 
 
@@ -123,7 +124,7 @@ def victims(ends: Ends, *, with_all: bool) -> list[tuple[GatewayProcess, int, st
 @pytest.mark.promise("Whichever process is killed, and whenever, the tunnel is back by itself")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    "n_kills", [pytest.param(8, id="8"), pytest.param(500, id="500", marks=pytest.mark.soak)]
+    "n_kills", [pytest.param(8, id="8"), pytest.param(N_KILLS, id="many", marks=pytest.mark.soak)]
 )
 def test_the_tunnel_is_back_whichever_process_is_killed(
     ends: Ends, probe: Probe, n_kills: int, figures: Figures
