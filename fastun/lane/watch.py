@@ -129,7 +129,9 @@ class LaneWatch:
         was_s, worker.silent_s = worker.silent_s, worker.silent_s + passed_s
         if was_s < ASK_S <= worker.silent_s:
             worker.send(Heartbeat())
-        elif worker.silent_s >= STUCK_S and not self._is_held(worker.pid):
+        elif worker.silent_s >= STUCK_S and self._is_held(worker.pid):
+            worker.silent_s = 0.0  # when it goes on it has all its time to answer
+        elif worker.silent_s >= STUCK_S:
             self.ended[worker.role, "stuck"] += 1
             worker.kill(f"it has not answered for {STUCK_S - ASK_S:g} s")
 
