@@ -93,7 +93,9 @@ class FaultedTunnel:
             return self.client.scrape().total("fastun_worker_cpu_seconds_total", role=title)
         if title == GATEWAY:
             return time.clock_gettime(~self.client.process.pid << 3 | 2)
-        return time.clock_gettime(~self.worker(title.removeprefix("fastun: ")).pid << 3 | 2)
+        with contextlib.suppress(LabError, OSError):  # between one template and the next
+            return time.clock_gettime(~self.worker(title.removeprefix("fastun: ")).pid << 3 | 2)
+        return 0.0
 
     def worker(self, role: str) -> psutil.Process:
         """Return a worker, or another process with that title."""
