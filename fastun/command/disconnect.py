@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from fastun.errors import RuntimeFailure, quote
+from fastun.host import run_directory
 from fastun.host.firewall import kill_switch_found
 from fastun.status import control
 
@@ -113,17 +114,20 @@ def _exists(interface: str) -> bool:
 def _gateway_behind(asked: socket.socket, interface: str, path: Path) -> tuple[int, int]:
     """Return the process that listens, and a descriptor of it: only if it is to be signalled.
 
-    A directory that others may write to could hold anything. Raises RuntimeFailure, OSError.
+    A directory that others may write to could hold anything. Who listens is another user than the
+    one that has started it, and made the socket. Raises RuntimeFailure, OSError.
     """
+    run_directory.check(path.parent)
+    user = path.lstat().st_uid
     ucred = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    pid, user, _ = _UCRED.unpack(ucred)
+    pid, _, _ = _UCRED.unpack(ucred)
     if pid == 0:
         raise RuntimeFailure(
             f"the gateway of {interface} runs in another PID namespace; stop it there"
         )
     if user not in (0, os.geteuid()):
         raise RuntimeFailure(
-            f"{path}: another user listens there (user ID {user}), so nothing is ended; "
+            f"{path}: it belongs to another user (user ID {user}), so nothing is ended; "
             "run as that user, or choose another --run-dir"
         )
     process = os.pidfd_open(pid)  # before the look: from now on the number names no other one

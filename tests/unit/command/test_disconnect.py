@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -151,8 +152,8 @@ LISTENS = """
 import os, socket, sys, time
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
-os.chmod(sys.argv[1], 0o666)
-os.setuid(int(sys.argv[2]))
+os.chown(sys.argv[1], int(sys.argv[2]), -1)
+os.setuid(int(sys.argv[3]))
 listener.listen()
 print("listens", flush=True)
 time.sleep(60)
@@ -161,17 +162,17 @@ time.sleep(60)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize(
-    ("user", "name", "why"),
+    ("owner", "name", "why"),
     [
-        (1234, "fastun", r"another user listens there \(user ID 1234\)"),
+        (1234, "fastun", r"it belongs to another user \(user ID 1234\)"),
         (0, "other", "which listens there, is not fastun"),
     ],
 )
 def test_what_listens_there_and_is_not_ours_is_left_alone(
-    tmp_path: Path, user: int, name: str, why: str
+    tmp_path: Path, owner: int, name: str, why: str
 ) -> None:
     path = control.socket_path(tmp_path, "ft0")
-    arguments = (str(path), str(user), name)
+    arguments = (str(path), str(owner), "0", name)
     with subprocess.Popen([*PROGRAM, LISTENS, *arguments], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
@@ -179,3 +180,19 @@ def test_what_listens_there_and_is_not_ours_is_left_alone(
             command.end_client("ft0", path)
         assert process.poll() is None
         process.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_gateway_that_has_given_its_user_away_is_ended(tmp_path: Path) -> None:
+    path = control.socket_path(tmp_path, "ft0")
+    arguments = (str(path), "0", "1234", "fastun")
+    with subprocess.Popen([*PROGRAM, LISTENS, *arguments], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        tmp_path.chmod(0o777)
+        with pytest.raises(RuntimeFailure, match="others may write to it"):
+            command.end_client("ft0", path)
+        assert process.poll() is None
+        tmp_path.chmod(0o700)
+        command.end_client("ft0", path)
+        assert process.wait(10) == -signal.SIGTERM
