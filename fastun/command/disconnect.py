@@ -111,23 +111,31 @@ def _exists(interface: str) -> bool:
         return False
 
 
+def _is_made_by_us(path: Path) -> bool:
+    """Return whether the socket is this user's or root's, whoever listens: a gateway has dropped.
+
+    Its host process has made it, in a directory that only they may write to.
+    """
+    with contextlib.suppress(RuntimeFailure, OSError):
+        run_directory.check(path.parent)
+        return path.lstat().st_uid in (0, os.geteuid())
+    return False
+
+
 def _gateway_behind(asked: socket.socket, interface: str, path: Path) -> tuple[int, int]:
     """Return the process that listens, and a descriptor of it: only if it is to be signalled.
 
-    A directory that others may write to could hold anything. Who listens is another user than the
-    one that has started it, and made the socket. Raises RuntimeFailure, OSError.
+    A directory that others may write to could hold anything. Raises RuntimeFailure, OSError.
     """
-    run_directory.check(path.parent)
-    user = path.lstat().st_uid
     ucred = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    pid, _, _ = _UCRED.unpack(ucred)
+    pid, user, _ = _UCRED.unpack(ucred)
     if pid == 0:
         raise RuntimeFailure(
             f"the gateway of {interface} runs in another PID namespace; stop it there"
         )
-    if user not in (0, os.geteuid()):
+    if user not in (0, os.geteuid()) and not _is_made_by_us(path):
         raise RuntimeFailure(
-            f"{path}: it belongs to another user (user ID {user}), so nothing is ended; "
+            f"{path}: another user listens there (user ID {user}), so nothing is ended; "
             "run as that user, or choose another --run-dir"
         )
     process = os.pidfd_open(pid)  # before the look: from now on the number names no other one
