@@ -64,8 +64,8 @@ LEFT_OUT: Final = {
     "setsockopt": "only for fragments, and on a full uplink: tests/native/test_datagram_mtu.c",
 }
 
-#: Of the gateway, the host process and the template. EAGAIN of what was said to be ready is like EINTR here: made
-#: again it goes through (failing_calls.py).
+#: Of the gateway, the host process and the template. EAGAIN of what was said to be ready is like
+#: EINTR here: made again it goes through (failing_calls.py).
 OTHERS: Final[dict[str, dict[str, tuple[int, ...]]]] = {
     GATEWAY: {
         "epoll_wait": (EINTR,),
