@@ -330,6 +330,7 @@ class OthersMtu:
     """The MTU that another program has given the device; 0 where it is as we have set it."""
 
     def __init__(self) -> None:
+        """Begin with ours."""
         self.n_bytes = 0
         self._ours_by = 0  # the thread that sets ours
 
