@@ -51,13 +51,16 @@ class _Anything:
         return None
 
 
+_NO_FD = 2**20  # a device that is gone
+
+
 def _reports() -> Reports:
     anything = cast("Any", _Anything())
     updates = cast("Any", SimpleNamespace(receive=lambda *_: False))
     sessions = Sessions(anything, anything, updates)
     slots = cast("Any", SimpleNamespace(by_slot={}))
     made = Reports(
-        Interface("ft0", -1),
+        Interface("ft0", _NO_FD),
         slots,
         anything,
         sessions,

@@ -39,6 +39,9 @@ SEALED_ONLY = [
 ]
 
 
+NO_FD = 2**20  # a device that is gone
+
+
 class Gateway:
     """Reports with mocks of all that they act on, and what came of it."""
 
@@ -52,7 +55,7 @@ class Gateway:
             updates,
         )
         self.reports = Reports(
-            Interface("fastun0", -1),
+            Interface("fastun0", NO_FD),
             self.all.slots,
             self.all.links,
             both if streams else None,
@@ -95,7 +98,7 @@ def test_a_deleted_interface_ends_the_gateway() -> None:
 def test_that_the_device_is_gone_is_not_believed_while_it_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tun, "is_deleted", lambda fd: fd != -1)
+    monkeypatch.setattr(tun, "is_deleted", lambda fd: fd != NO_FD)
     gateway = Gateway()
     assert gateway.calls_of(DeviceGone("File descriptor in bad state")) == []
     gateway.worker.kill.assert_called_once_with("unexpected message: DeviceGone")
