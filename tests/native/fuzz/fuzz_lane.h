@@ -30,6 +30,8 @@ static inline struct loop *fuzz_loop_new(enum wire wire, enum mode mode) {
                                                       .ring = producer,
                                                       .stats = lane.stats,
                                                       .peers = lane.peers,
+                                                      .sending = lane.sending,
+                                                      .marks = lane.marks,
                                                       .device_fd = -1,
                                                       .channel_fd = channel[1],
                                                       .wake_fd = -1});
@@ -69,7 +71,7 @@ static inline void fuzz_check_lane(enum mode mode, bool is_checked) {
         FUZZ_CHECK(!is_checked || (frame[0] >> 4 == 4 ? frame[12] == 10 : frame[8] == 0xfd));
     }
     FUZZ_CHECK(!corrupt);
-    ring_release(lane.ring, cursor, &lane.stats->blocks[ROLE_tun_writer]);
+    ring_release(lane.ring, cursor, &lane.stats->parts[ROLE_tun_writer].block);
     FUZZ_CHECK(stats_read_counter(lane.stats, ROLE_link_reader, COUNTER_packets) ==
                n_packets + lane_dropped_in_all(&lane));
 }
