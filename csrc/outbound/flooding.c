@@ -86,7 +86,7 @@ bool flooding_continue(struct tun_reader *reader) {
                                          : NULL;
         if (record == NULL)
             return false;
-        struct frame frame = {frame_target(reader, record), flooding->length - VNET_LENGTH};
+        struct frame frame = {frame_target(reader, record), flooding->length - VNET_LENGTH, 0};
         memcpy(frame.vnet, flooding->frame, flooding->length);
         arrival.slot = (int)flooding->next;
         reader->origin = flooding->origin;

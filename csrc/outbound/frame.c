@@ -12,6 +12,7 @@
 #include "outbound/path_fit.h"
 #include "outbound/shaped_out.h"
 #include "outbound/splitting.h"
+#include "packet/flow.h"
 #include "packet/mac_key.h"
 #include "packet/mss.h"
 #include "shared/clock.h"
@@ -28,6 +29,8 @@ static int find_slot(const struct tun_reader *reader, const uint8_t *packet, siz
                      const struct arrival *arrival);
 static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_link *link,
                                 const struct frame *frame, const struct arrival *arrival);
+static uint32_t find_flow(const struct tun_reader *reader, struct tun_reader_link *link,
+                          const struct frame *frame, unsigned slot);
 static void clamp(const struct tun_reader *reader, const struct tun_reader_link *link,
                   const struct frame *frame);
 static void place(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
@@ -58,7 +61,7 @@ static void drop(struct tun_reader *reader, enum stats_drop reason, const struct
 
 size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size_t read_length,
                      struct arrival *arrival) {
-    struct frame frame = {frame_target(reader, record), read_length - VNET_LENGTH};
+    struct frame frame = {frame_target(reader, record), read_length - VNET_LENGTH, 0};
     const uint8_t *packet = frame_packet(&frame);
     if (!message_is_frame(reader->loop.mode, packet, frame.length)) {
         frame_drop(reader, DROP_tun_reader_not_ip, 1, frame.length);
@@ -102,6 +105,7 @@ size_t frame_forward_shaped(struct tun_reader *reader, struct ring_record *recor
     }
     if (reader->mss_mtu != 0 && reader->loop.mode == MODE_TUN)
         clamp(reader, link, frame);
+    frame->flow = find_flow(reader, link, frame, (unsigned)arrival->slot);
     bool is_split = !message_takes_whole(&link->format, frame->vnet, frame->length);
     place(reader, record, frame, is_split);
     return is_split ? splitting_begin(reader, frame, arrival)
@@ -183,6 +187,17 @@ static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_lin
     return exceeds_the_bound(reader, link, delay_ns) || (is_due && !mark(reader, frame));
 }
 
+/* As the record says it. Only of a stream that was full once, which most never are. */
+static uint32_t find_flow(const struct tun_reader *reader, struct tun_reader_link *link,
+                          const struct frame *frame, unsigned slot) {
+    _Atomic uint64_t *since_ns = &reader->loop.peers->by_link_writer[slot].waiting_since_ns;
+    if (link->format.is_datagram)
+        return 0;
+    link->has_waited |= atomic_load_explicit(since_ns, memory_order_relaxed) != 0;
+    return link->has_waited ? 1 + flow_of(reader->loop.mode, frame_packet(frame), frame->length)
+                            : 0;
+}
+
 /* A SYN is never a super-packet; one whose checksum is still to be made is so marked. */
 static void clamp(const struct tun_reader *reader, const struct tun_reader_link *link,
                   const struct frame *frame) {
@@ -231,6 +246,7 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
         frame_drop(reader, drop_reason(fault), n_packets, frame->length);
         return 0;
     }
+    message.flow = frame->flow;
     enum fit fit = path_fit(reader, link, frame_packet(frame), frame->length);
     if (fit == FITS_NOT) {
         path_refuse(reader, slot, frame, n_packets);
@@ -300,6 +316,7 @@ void frame_commit(struct tun_reader *reader, struct ring_record *record,
         .link_id = reader->links[arrival->slot]->id,
         .segment = segment,
         .ecn = message->ecn,
+        .flow = message->flow,
         .enqueued_ns = arrival->now_ns,
     };
     ring_commit(reader->loop.ring, record);

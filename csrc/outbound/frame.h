@@ -24,6 +24,7 @@ enum {
 struct frame {
     uint8_t *vnet; /* its virtio_net_hdr; the packet or Ethernet frame follows */
     size_t length; /* without that */
+    uint32_t flow; /* as its record will say */
 };
 
 static inline uint8_t *frame_packet(const struct frame *frame) {

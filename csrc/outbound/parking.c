@@ -54,7 +54,7 @@ static void drop_first(struct tun_reader *reader, unsigned i) {
     struct queue_entry entry;
     const uint8_t *bytes;
     parking_first(reader->parking, i, &entry, &bytes);
-    struct frame frame = {(uint8_t *)(uintptr_t)bytes, entry.length - VNET_LENGTH};
+    struct frame frame = {(uint8_t *)(uintptr_t)bytes, entry.length - VNET_LENGTH, 0};
     captured_waited(reader, reader->parking->peers[i].slot, &frame);
     drop_without_session(reader, reader->parking->peers[i].slot, &frame);
     parking_pop(reader->parking, i);
@@ -63,7 +63,7 @@ static void drop_first(struct tun_reader *reader, unsigned i) {
 /* By its address again, which another peer may have now; a copy of a flooded frame has none. */
 static void forward_again(struct tun_reader *reader, struct ring_record *record, unsigned slot,
                           size_t length, struct arrival *arrival) {
-    struct frame frame = {frame_target(reader, record), length - VNET_LENGTH};
+    struct frame frame = {frame_target(reader, record), length - VNET_LENGTH, 0};
     arrival->slot = (int)slot;
     if (reader->flooding == NULL)
         frame_forward(reader, record, length, arrival);

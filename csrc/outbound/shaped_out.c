@@ -20,7 +20,7 @@ bool shaped_out_take(struct tun_reader *reader, const struct frame *frame,
 static void forward(struct tun_reader *reader, struct ring_record *record,
                     const struct queue_entry *entry, const uint8_t *bytes,
                     const struct arrival *arrival) {
-    struct frame frame = {frame_target(reader, record), entry->length - VNET_LENGTH};
+    struct frame frame = {frame_target(reader, record), entry->length - VNET_LENGTH, 0};
     unsigned slot = (unsigned)arrival->slot;
     if (!frame_link_is_open(reader, reader->links[slot], arrival->boottime_ns)) {
         frame_drop(reader, DROP_tun_reader_no_session, entry->n_packets, frame.length);

@@ -21,6 +21,7 @@ struct tun_reader_link {
     struct link_format format;
     struct sending_key *sending; /* NULL: there is no session */
     struct codel codel;
+    bool has_waited;   /* for its stream: the link-writer wants to know its flows */
     size_t packet_max; /* longer packets do not fit the path; 0: any fit */
     size_t whole_max;  /* longer packets go without "don't fragment"; 0: none do */
 

@@ -54,6 +54,8 @@ SENDERS: Final[dict[type[ToGateway], tuple[str, ...]]] = {
     DeviceGone: ("tun-reader", "tun-writer"),
 }
 
+REASON_CHARS_MAX: Final = 200
+
 _OFFLOAD_KINDS: Final = frozenset(map(int, OffloadKind))
 
 
@@ -122,12 +124,18 @@ class Reports:
     # -- messages -----------------------------------------------------------------------------
 
     def on_message(self, worker: WorkerProcess, message: ToGateway) -> None:
-        """Act on a worker's message, if it is one that its role sends."""
+        """Act on a worker's message; end one that sends what its role never sends.
+
+        Its words go no further than a line of the log, and that line is cut.
+        """
         try:
             _check_sender(worker, message)
-            self._handle(message)
+            if isinstance(message, WorkerFailed):
+                self._log.error("worker failed", worker=worker.name, error=_cut(message.reason))
+            else:
+                self._handle(message)
         except UnexpectedMessage:
-            self._log.error("unexpected message", worker=worker.name, message=repr(message))
+            worker.kill(f"unexpected message: {type(message).__name__}")
 
     @singledispatchmethod
     def handle(self, message: ToGateway) -> None:
@@ -135,16 +143,12 @@ class Reports:
         raise UnexpectedMessage(repr(message))
 
     @handle.register
-    def _worker_failed(self, message: WorkerFailed) -> None:
-        self._log.error("worker failed", worker=message.worker, error=message.reason)
-
-    @handle.register
     def _link_ended(self, message: LinkEnded) -> None:
-        self._links.end(message.slot, message.reason, message.link_id)
+        self._links.end(message.slot, _cut(message.reason), message.link_id)
 
     @handle.register
     def _device_gone(self, message: DeviceGone) -> None:
-        self.on_failure(RuntimeFailure(tun.deleted(self._interface, message.reason)))
+        self.on_failure(RuntimeFailure(tun.deleted(self._interface, _cut(message.reason))))
 
     @handle.register
     def _offload_changed(self, message: OffloadChanged) -> None:
@@ -206,6 +210,11 @@ class Reports:
     def _path_too_narrow(self, message: PathTooNarrow) -> None:
         if datagrams := self._sealed(message).datagrams:
             datagrams.on_path_too_narrow(message.slot)
+
+
+def _cut(reason: str) -> str:
+    """Return a worker's words as far as a line of the log has room for them."""
+    return reason if len(reason) <= REASON_CHARS_MAX else f"{reason[:REASON_CHARS_MAX]}..."
 
 
 def _check_sender(worker: WorkerProcess, message: ToGateway) -> None:

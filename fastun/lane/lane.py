@@ -122,8 +122,7 @@ class Lane:
         self.marks = ReplayMarks.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
         self.switch = Switch() if plan.switches else None
-        is_sealed = plan.wire == Wire.WIREGUARD
-        self.keys = KeyRegion.create(secret=plan.secret_keys and is_sealed)
+        self.keys = KeyRegion.create(secret=plan.secret_keys and plan.wire == Wire.WIREGUARD)
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
@@ -286,7 +285,9 @@ class Lane:
     # -- what becomes of it -------------------------------------------------------------------
 
     def _on_message(self, worker: WorkerProcess, message: Message) -> None:
-        if isinstance(message, Ready):
+        if isinstance(message, Ready) and worker.is_ready:
+            worker.kill("unexpected message: Ready")  # what it says of itself it says once
+        elif isinstance(message, Ready):
             worker.is_ready = True
             worker.boot_failures = 0
             self._note_confined(worker, message.confined)

@@ -271,7 +271,6 @@ class Ready(ToGateway, frozen=True, tag="ready"):
 class WorkerFailed(ToGateway, frozen=True, tag="worker-failed"):
     """The last from a worker that cannot go on; ``reason`` is for the log."""
 
-    worker: str
     reason: str
 
 

@@ -48,6 +48,7 @@ def assert_holds_nothing(pid: int) -> None:
     limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
     for name in ("processes", "file size", "core file size"):
         assert re.search(rf"^Max {name} +0 +0 ", limits, re.MULTILINE), name
+    assert re.search(r"^Max address space +\d+ +\d+ ", limits, re.MULTILINE)
 
 
 def opened(pid: int) -> set[str]:
@@ -163,7 +164,9 @@ def test_a_worker_in_an_attackers_hands_dies_counted_and_is_replaced(tunnel: Sta
 
 READ, READV, RECVMSG, RECVMMSG, MMAP, MREMAP = 0, 19, 47, 299, 9, 25
 FRAME_BYTES, EVENTFD_BYTES = 2048, 8
-READABLE_AND_CODE, PRIVATE_ANONYMOUS = 5, 0x22
+READABLE_AND_WRITABLE, READABLE_AND_CODE = 3, 5
+PRIVATE_ANONYMOUS, NOT_RESERVED = 0x22, 0x4000
+MUCH = 64 << 30
 
 
 def device_fd(pid: int) -> int | None:
@@ -187,6 +190,8 @@ def test_only_the_tun_reader_can_read_the_device(tunnel: StartTunnel) -> None:
         assert attacker.call(RECVMSG, fd, attacker.scratch, 0) == -errno.ENOTSOCK
         assert attacker.call(RECVMMSG, fd, attacker.scratch, 1, 0, 0) == -errno.ENOTSOCK
         assert attacker.call(MREMAP, attacker.scratch & ~4095, 4096, 8192, 1) == -errno.ENOMEM
+        whole = (0, MUCH, READABLE_AND_WRITABLE, PRIVATE_ANONYMOUS | NOT_RESERVED, -1, 0)
+        assert attacker.call(MMAP, *whole) == -errno.ENOMEM
     assert pair.client.scrape().total("fastun_worker_restarts_total") == 0
     with pytest.raises(DiedError), Hijacked(reader) as attacker:
         attacker.call(READV, fd, attacker.scratch, 1)

@@ -38,10 +38,8 @@ NUMBER_MAX: Final = (1 << 32) - 1
 
 _NUMBER: Final = struct.Struct("=I")
 
-# What passes when the kernel has memory again: it is waited for, a second where one is asked to do
-# something, else for as long as it takes.
-_SHORTAGES: Final = (errno.ENOMEM, errno.ENOBUFS)
-_RETRY_S: Final = 0.05
+#: What fails for want of memory is tried again after so long: to send for a second, else for ever.
+RETRY_S: Final = 0.05
 _SEND_TRIES: Final = 20
 
 _Result = TypeVar("_Result")
@@ -105,7 +103,9 @@ class HostChannel:
 
         Raises Unasked, and OSError: BlockingIOError with MSG_DONTWAIT where there is none.
         """
-        data, descriptors, flags = _patiently(lambda: _receive(self._socket, flags), flags)
+        data, descriptors, flags = _patiently(
+            lambda: _receive(self._socket, flags), flags, float("inf")
+        )
         try:
             if not data and not descriptors:
                 return None
@@ -127,16 +127,22 @@ class HostChannel:
         self._socket.close()
 
 
-def _patiently(call: Callable[[], _Result], flags: int, tries: float = float("inf")) -> _Result:
-    passes = _SHORTAGES if flags & socket.MSG_DONTWAIT else (*_SHORTAGES, errno.EAGAIN)
+def _patiently(call: Callable[[], _Result], flags: int, tries: float) -> _Result:
+    """Call again while the kernel has no memory; once only where waiting is not wanted."""
     while True:
         try:
             return call()
         except OSError as error:
             tries -= 1
-            if error.errno not in passes or tries <= 0:
+            waits = not flags & socket.MSG_DONTWAIT
+            if not waits or not (is_shortage(error) or error.errno == errno.EAGAIN) or tries <= 0:
                 raise
-        time.sleep(_RETRY_S)
+        time.sleep(RETRY_S)
+
+
+def is_shortage(error: OSError) -> bool:
+    """Return whether it passes when the kernel has memory again."""
+    return error.errno in (errno.ENOMEM, errno.ENOBUFS)
 
 
 def close_all(descriptors: list[int]) -> None:

@@ -63,7 +63,11 @@ class GatewaySockets:
         """Yield the control socket, and have it removed at the end. Raises RuntimeFailure."""
         import asyncio  # noqa: PLC0415 (not for the host process's sake)
 
-        (listener,) = await asyncio.to_thread(self._sockets, messages.MakeControl(), 1)
+        # It waits for other starts.
+        _, descriptors = await asyncio.to_thread(
+            self._host.call_for_descriptors, messages.MakeControl(), Made
+        )
+        (listener,) = map(_socket, descriptors)
         try:
             yield listener
         finally:
@@ -72,7 +76,9 @@ class GatewaySockets:
 
     def start_template(self) -> tuple[int, socket.socket]:
         """Return the process ID of a template, and its channel (fastun/lane/template.py)."""
-        started, descriptors = self._host.call_for_descriptors(messages.StartTemplate(), Started)
+        is_up = self._host.now is not None  # else it is still importing
+        ask = self._host.call_soon if is_up else self._host.call_for_descriptors
+        started, descriptors = ask(messages.StartTemplate(), Started)
         (channel,) = map(_socket, descriptors)
         return started.pid, channel
 
@@ -82,7 +88,7 @@ class GatewaySockets:
         return made
 
     def _sockets(self, request: Message, n: int) -> list[socket.socket]:
-        _, descriptors = self._host.call_for_descriptors(request, Made)
+        _, descriptors = self._host.call_soon(request, Made)
         sockets = [*map(_socket, descriptors)]
         if len(sockets) != n:
             for each in sockets:
