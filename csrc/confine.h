@@ -51,7 +51,7 @@ struct confine_gateway_wanted {
     uint32_t group;
     uint32_t workers_user; /* whose processes it may send signals, and nothing else */
     uint32_t workers_group;
-    const int *readable; /* descriptors of directories; no other file can be opened */
+    const char *const *readable; /* directories; no file elsewhere can be opened */
     size_t n_readable;
 };
 

@@ -218,9 +218,6 @@ enum offload_kind {
 enum {
     HANDSHAKE_BYTES_MAX = INITIATION_SIZE, /* the longest handshake message */
     EVENT_BYTES_MAX = 4096,                /* the longest control message */
-    /* The first counters of a session, under which the gateway seals control messages on UDP: hellos,
-     * and some 20 probes of the path and answers to the peer's. The tun-reader's begin behind. */
-    GATEWAY_COUNTERS = 256,
 };
 
 struct loop_event {
@@ -255,6 +252,8 @@ struct loop_parts {
     struct ring *ring;
     struct stats *stats;
     struct peer_table *peers;
+    struct sending_counters *sending;   /* of a tun-reader on the sealed wire; else NULL */
+    struct replay_marks *marks;         /* of a link-reader there */
     int device_fd, channel_fd, wake_fd; /* wake_fd: the ring's eventfd */
     /* The switch: link-reader and tun-reader of a TAP device with many peers. The hairpin is the
      * ring of what goes from one peer to others, the link-reader to the tun-reader. */

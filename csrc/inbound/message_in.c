@@ -196,8 +196,8 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
                                 struct receiving_key *key, struct ring_record *record,
                                 size_t length, const uint8_t *message) {
     const uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
-    bool is_first = !key->is_confirmed, is_on_udp = arrival->slot < 0;
-    key->is_confirmed = true;
+    bool is_first = !key->is_reported, is_on_udp = arrival->slot < 0;
+    key->is_confirmed = key->is_reported = true;
     bool is_control = length > 0 && content[0] == MESSAGE_CONTROL && length <= EVENT_BYTES_MAX;
     if (is_control && may_reach_gateway(reader, arrival, key->slot))
         return report_control(reader, key, message, DATA_MESSAGE_MIN + length);

@@ -270,17 +270,18 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
 
 /* -- sealing, and into the ring ---------------------------------------------------------------- */
 
-static void note_sealed(struct tun_reader *reader, const struct tun_reader_link *link,
-                        unsigned slot) {
-    peer_set(&reader->loop.peers->by_tun_reader[slot].sealed, link->sending->counter);
-    peer_set(&reader->loop.peers->by_tun_reader[slot].sealed_blocks, link->sending->n_blocks);
+void frame_note_sealed(struct tun_reader *reader, const struct tun_reader_link *link,
+                       unsigned slot) {
+    struct peer_outbound *peer = &reader->loop.peers->by_tun_reader[slot];
+    peer_set(&peer->sealed, session_next_counter(link->sending));
+    peer_set(&peer->sealed_blocks, session_n_blocks(link->sending));
 }
 
 bool frame_seal_from(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
                      const uint8_t *content, struct message_outbound *message) {
     if (!session_seal_from(link->sending, content, message))
         return false;
-    note_sealed(reader, link, slot);
+    frame_note_sealed(reader, link, slot);
     return true;
 }
 
@@ -289,7 +290,7 @@ bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigne
     if (reader->loop.wire == WIRE_WIREGUARD) {
         if (!session_seal(link->sending, message, tun_reader_padding_max(link)))
             return false;
-        note_sealed(reader, link, slot);
+        frame_note_sealed(reader, link, slot);
     }
     if (!link->format.is_datagram)
         message_prefix(message);

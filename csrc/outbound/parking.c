@@ -26,7 +26,7 @@ void parking_add(struct tun_reader *reader, const struct frame *frame,
     const struct peer_inbound *peer = &reader->loop.peers->by_link_reader[slot];
     bool is_on_udp = atomic_load_explicit(&peer->endpoint_version, memory_order_relaxed) != 0;
     parking_want_session(reader, slot, arrival->now_ns);
-    if (reader->holds || !is_on_udp ||
+    if (reader->hold.is_wanted || !is_on_udp ||
         !parking_append(reader->parking, slot, answer_origin(reader, frame), &entry, frame->vnet))
         drop_without_session(reader, slot, frame);
 }
@@ -44,7 +44,7 @@ static void drop_without_session(struct tun_reader *reader, unsigned slot,
     uint64_t n_packets = message_count_packets(reader->loop.mode, frame->vnet, frame->length);
     frame_drop(reader, DROP_tun_reader_no_session, n_packets, frame->length);
     stats_add(&reader->loop.peers->by_tun_reader[slot].no_session_packets, n_packets);
-    if (!reader->holds)
+    if (!reader->hold.is_wanted)
         answer_sender(reader, ANSWER_NO_SESSION, slot, frame, 0);
 }
 

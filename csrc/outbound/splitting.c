@@ -216,6 +216,8 @@ static bool fill_record(struct tun_reader *reader, struct tun_reader_link *link,
     if (splitting->in_pieces && splitting->next == splitting->n_segments - 1)
         splitting->in_pieces = last_needs_pieces(reader, link);
     int wanted = segments_a_record(reader, link);
+    if (reader->loop.wire == WIRE_WIREGUARD) /* near the end of a key each draws its own */
+        (void)session_draw(link->sending, (unsigned)(splitting->in_pieces ? 2 * wanted : wanted));
     size_t n_bytes = 0, first = 0, length = 1;
     for (; message.n_packets < wanted && length > 0; message.n_packets += length > 0) {
         size_t packet = gso_segment_length(&splitting->split, splitting->next);

@@ -40,7 +40,7 @@
 #define STATS_CALLS(X)                                                                             \
     X(read)                                                                                        \
     X(write)                                                                                       \
-    X(readv)                                                                                       \
+    X(recvmsg)                                                                                     \
     X(writev)                                                                                      \
     X(recvmmsg)                                                                                    \
     X(sendmmsg)                                                                                    \

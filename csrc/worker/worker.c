@@ -84,6 +84,10 @@ struct loop *loop_new(const struct loop_parts *parts) {
         errno = -error;
         return NULL;
     }
+    if (parts->role == ROLE_tun_reader)
+        tun_reader_of(loop)->sending = parts->sending;
+    if (parts->role == ROLE_link_reader)
+        link_reader_of(loop)->keys->marks = parts->marks;
     if (!is_producer(parts->role))
         ring_regain(loop->ring, loop->channel_fd);
     if (parts->role == ROLE_link_writer)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from fastun.errors import RuntimeFailure, quote
+from fastun.host import run_directory
 from fastun.host.firewall import kill_switch_found
 from fastun.status import control
 
@@ -110,6 +111,17 @@ def _exists(interface: str) -> bool:
         return False
 
 
+def _is_made_by_us(path: Path) -> bool:
+    """Return whether the socket is this user's or root's, whoever listens: a gateway has dropped.
+
+    Its host process has made it, in a directory that only they may write to.
+    """
+    with contextlib.suppress(RuntimeFailure, OSError):
+        run_directory.check(path.parent)
+        return path.lstat().st_uid in (0, os.geteuid())
+    return False
+
+
 def _gateway_behind(asked: socket.socket, interface: str, path: Path) -> tuple[int, int]:
     """Return the process that listens, and a descriptor of it: only if it is to be signalled.
 
@@ -121,7 +133,7 @@ def _gateway_behind(asked: socket.socket, interface: str, path: Path) -> tuple[i
         raise RuntimeFailure(
             f"the gateway of {interface} runs in another PID namespace; stop it there"
         )
-    if user not in (0, os.geteuid()):
+    if user not in (0, os.geteuid()) and not _is_made_by_us(path):
         raise RuntimeFailure(
             f"{path}: another user listens there (user ID {user}), so nothing is ended; "
             "run as that user, or choose another --run-dir"

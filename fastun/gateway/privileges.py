@@ -7,9 +7,7 @@ SECURITY.md, in which order it gives up the rest in csrc/confine/gateway.c.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -46,15 +44,14 @@ def give_up(users: Users) -> None:
     if user and not import_paths.open_to_others():
         user = 0
         lacks.append(f"a user of its own (only this one may read {sys.prefix})")
-    with contextlib.ExitStack() as stack:
-        readable = [stack.enter_context(_opened(path)) for path in sorted(_readable())]
-        try:
-            opened = [each for each in readable if each >= 0]
-            confined = native.confine_gateway(user, user, (users.user, users.group), opened)
-        except OSError as error:
-            raise RuntimeFailure(
-                f"the gateway cannot give up its privileges: {error.strerror}; please report it"
-            ) from None
+    try:
+        confined = native.confine_gateway(
+            user, user, (users.user, users.group), sorted(_readable())
+        )
+    except OSError as error:
+        raise RuntimeFailure(
+            f"the gateway cannot give up its privileges: {error.strerror}; please report it"
+        ) from None
     if confined.lacks:
         log.get("gateway").warning(
             "this kernel cannot fully confine the gateway", lacks=", ".join(confined.lacks)
@@ -69,17 +66,3 @@ def _readable() -> set[Path]:
         with contextlib.suppress(OSError, RuntimeError):  # a link to itself
             found.add(Path(name).resolve().parent)
     return found - {Path("/")}
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """Yield a descriptor of a directory, -1 where there is none."""
-    try:
-        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        yield -1
-        return
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

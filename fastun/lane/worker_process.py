@@ -200,8 +200,8 @@ class WorkerProcess:
         except BlockingIOError:
             return False
         except RuntimeFailure as error:
-            self._log.error("bad control message", worker=self.name, error=str(error))
-            return True
+            self.kill(f"bad control message: {error}")
+            return False
         except ConnectionError:  # it died with our messages unread
             received = None
         except OSError:

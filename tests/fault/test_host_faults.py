@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -36,7 +37,7 @@ from tests.support.serve_and_dial import log_of
 from tests.support.transfer import Probe, probing, start_transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fastun.lab.tunnel import GatewayProcess
     from tests.support.figures import Figures
@@ -206,17 +207,29 @@ def test_a_client_runs_in_64_mib(lab: Lab, tmp_path: Path, figures: Figures) -> 
     group.mkdir()
     try:
         (group / "memory.limit_in_bytes").write_text(str(64 * 2**20))
-        into = f'echo $$ > {group}/cgroup.procs; exec "$@"'
-        run_limited(lab, tmp_path, "sh", "-c", into, "sh")
+        # Where namespaces of networks are entered, control groups are out of sight.
+        waits = ("sh", "-c", 'kill -STOP $$; exec "$@"', "sh")
+        run_limited(lab, tmp_path, *waits, begin=lambda pid: enter(group, pid))
         most_bytes = int((group / "memory.max_usage_in_bytes").read_text())
         assert "oom_kill 0" in (group / "memory.oom_control").read_text()
         figures.worst("at most", most_bytes / 2**20, "MiB")
+        assert most_bytes > 20 * 2**20, "it was in no group"
     finally:
         wait_until(lambda: not (group / "cgroup.procs").read_text(), "they are gone", timeout_s=10)
         group.rmdir()
 
 
-def run_limited(lab: Lab, tmp_path: Path, *before: str) -> None:
+def enter(group: Path, pid: int) -> None:
+    """Put a process that has stopped itself into a control group, and let it go on."""
+    stat = Path(f"/proc/{pid}/stat")
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "it waits")
+    (group / "cgroup.procs").write_text(str(pid))
+    os.kill(pid, signal.SIGCONT)
+
+
+def run_limited(
+    lab: Lab, tmp_path: Path, *before: str, begin: Callable[[int], None] = lambda _: None
+) -> None:
     """Run a client under limits, which a command in front of it sets, beside a server without."""
     server, client = lab.host("server"), lab.host("client")
     lab.wire(server, client, ["10.0.0.1/24"], ["10.0.0.2/24"])
@@ -228,6 +241,7 @@ def run_limited(lab: Lab, tmp_path: Path, *before: str) -> None:
     limited = start_gateway(client, tmp_path, "connect", str(file), wire="wireguard",
                             addresses=CLIENT_ADDRESSES, program=(*before, *FASTUN))
     # fmt: on
+    begin(limited.process.pid)
     Tunnel(serving, limited).wait_up()
     for source, destination in ((client, server), (server, client)):
         address = (serving if destination is server else limited).inner_address

@@ -83,7 +83,7 @@ def worker_message(data: bytes) -> None:
             assert received is None or packing.unpack(packing.pack(received[0])) == received[0]
             if received is not None and isinstance(received[0], ToGateway):
                 for role in ROLES:
-                    worker = SimpleNamespace(role=role, name=f"{role}/0")
+                    worker = SimpleNamespace(role=role, name=f"{role}/0", kill=lambda _: None)
                     _REPORTS.on_message(cast("WorkerProcess", worker), received[0])
 
 

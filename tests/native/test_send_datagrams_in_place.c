@@ -47,8 +47,9 @@ static void open_datagram_workers(void) {
         CHECK_EQUAL(loop_attach_link(workers[i]->loop, 0, LINK_ID, -1, &format), 0);
     }
     CHECK_EQUAL(loop_allow_ip(two_reader.loop, 0, ten, 4, 8), 0);
-    CHECK_EQUAL(
-        key_use_for_sending(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1, 0, UINT64_MAX), 0);
+    CHECK_EQUAL(key_use_for_sending(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1,
+                                    &(struct counter_source){0}, UINT64_MAX),
+                0);
     worker_start(&two_writer);
     await_sleep();
     worker_start(&two_reader);
@@ -138,8 +139,9 @@ static uint64_t send_unread(unsigned n_links, uint32_t n_packets) {
                                      i / 2 == 0 ? two_stream[0] : other[0], &format),
                     0);
     CHECK_EQUAL(loop_allow_ip(two_reader.loop, 0, ten, 4, 8), 0);
-    CHECK_EQUAL(
-        key_use_for_sending(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1, 0, UINT64_MAX), 0);
+    CHECK_EQUAL(key_use_for_sending(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1,
+                                    &(struct counter_source){0}, UINT64_MAX),
+                0);
     worker_start(&two_writer);
     worker_start(&two_reader);
     for (uint32_t i = 0; i < n_packets; i++) {

@@ -9,6 +9,7 @@ One process keeps the capabilities of the start: the host process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -57,6 +58,13 @@ class Start(NamedTuple):
                 child.pid
             )
         return found
+
+    def is_whole(self) -> bool:
+        """Whether all workers are at work, and so confined."""
+        if not self.processes().keys() >= {"host", "template", *ROLES}:
+            return False
+        are_confined = all(self.of(role)["Seccomp"] == "2" for role in ROLES)
+        return are_confined and self.status().confinement is not None
 
     def of(self, name: str) -> dict[str, str]:
         text = Path(f"/proc/{self.processes()[name]}/status").read_text(encoding="ascii")
@@ -127,7 +135,7 @@ def start(
 
     try:
         wait_until(is_up, f"a start as {way}", timeout_s=20)
-        wait_until(lambda: started.status().confinement is not None, "workers", timeout_s=20)
+        wait_until(started.is_whole, "workers", timeout_s=20)
         yield started
     finally:
         process.terminate()
@@ -194,18 +202,22 @@ def test_gateway_and_workers_are_users_of_their_own_where_root_has_started_them(
         assert len(lacks) == 1
 
 
-def opened(pid: int) -> set[str]:
-    names = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-    return {re.sub(r":\[\d+\]$", "", name) for name in names}
+def opened(pid: int) -> dict[str, str]:
+    """What is open, by kind or name, and how: the flags of one that is."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has been closed since
+            name = re.sub(r":\[\d+\]$", "", str(entry.readlink()))
+            found[name] = Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text(encoding="ascii")
+    return found
 
 
 def test_the_gateway_has_no_file_open_that_it_could_write_to(start: Start) -> None:
     log_file = str(start.run_dir.parent / "log")
-    python = {each for each in opened(start.pid) if Path(each).is_dir()}  # to import from
-    for entry in Path(f"/proc/{start.pid}/fd").iterdir():
-        if str(entry.readlink()) in python:
-            flags = Path(f"/proc/{start.pid}/fdinfo/{entry.name}").read_text(encoding="ascii")
-            assert int(re.findall(r"flags:\s*(\d+)", flags)[0], 8) & os.O_PATH
+    found = opened(start.pid)
+    python = {each for each in found if Path(each).is_dir()}  # to import from
+    for each in python:
+        assert int(re.findall(r"flags:\s*(\d+)", found[each])[0], 8) & os.O_PATH
     kinds = {
         "pipe",
         "socket",
@@ -213,8 +225,8 @@ def test_the_gateway_has_no_file_open_that_it_could_write_to(start: Start) -> No
         "anon_inode:[eventfd]",
         "anon_inode:[pidfd]",
     }
-    memory = {each for each in opened(start.pid) if each.startswith("/memfd:")}
-    others = opened(start.pid) - kinds - memory - python
+    memory = {each for each in found if each.startswith("/memfd:")}
+    others = found.keys() - kinds - memory - python
     assert others <= {"/dev/null", "/dev/net/tun", "/secretmem (deleted)", log_file}
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from fastun.native import ROLES
-from tests.support.failing_calls import GATEWAY
+from tests.support.failing_calls import GATEWAY, HOST
 
 _CALLS_H: Final = Path(__file__).resolve().parents[2] / "csrc" / "confine" / "calls.h"
 
@@ -64,8 +64,8 @@ LEFT_OUT: Final = {
     "setsockopt": "only for fragments, and on a full uplink: tests/native/test_datagram_mtu.c",
 }
 
-#: Of the gateway and of the template. EAGAIN of what was said to be ready is like EINTR here: made
-#: again it goes through (failing_calls.py).
+#: Of the gateway, the host process and the template. EAGAIN of what was said to be ready is like
+#: EINTR here: made again it goes through (failing_calls.py).
 OTHERS: Final[dict[str, dict[str, tuple[int, ...]]]] = {
     GATEWAY: {
         "epoll_wait": (EINTR,),
@@ -99,6 +99,18 @@ OTHERS: Final[dict[str, dict[str, tuple[int, ...]]]] = {
         "pread64": (EIO,),
         "pwrite64": (ENOSPC, EIO),
         "poll": (EINTR, ENOMEM),
+    },
+    HOST: {
+        "epoll_wait": (EINTR,),
+        "recvmsg": (EINTR, EAGAIN, ENOBUFS, ENOMEM),
+        "sendmsg": (EINTR, EAGAIN, ENOBUFS, ENOMEM),
+        "sendto": (EINTR, ENOBUFS, EPERM),
+        "recvfrom": (EINTR, ENOBUFS, ENOMEM),
+        "socket": (EMFILE, ENOBUFS, EPERM),
+        "openat": (EMFILE, ENOSPC, EIO, EPERM),
+        "write": (EINTR, ENOSPC, EIO),
+        "close": (EINTR, EIO),
+        "rename": (ENOSPC, EIO),
     },
     "template": {
         "recvmsg": (EINTR, ENOMEM),

@@ -34,6 +34,7 @@ NEVER_RETURNS = -1
 
 #: What the title of a gateway contains, which has none of its own.
 GATEWAY = "python"
+HOST = "fastun: host"
 
 
 class _Control(ctypes.Structure):

@@ -41,7 +41,7 @@ class GatewayHookRunner:
             event=cast("HookEvent", event),
             index=index,
             facts=cast("dict[FactName, str]", dict(facts)),
-            peer=said.get("peer", ""),
+            peer=said.get("peer", "")[: messages.LINE_CHARACTERS_MAX],
         )
         try:
             self._host.have(asked)

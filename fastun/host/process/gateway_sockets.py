@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fastun.host.process import supply_messages as messages
 from fastun.host.process.supply_messages import Made, Started
+from fastun.vocabulary import Transport
 
 if TYPE_CHECKING:
     from fastun.host.process.client import HostClient
@@ -45,7 +46,7 @@ class GatewaySockets:
 
     def outgoing(self, family: int, kind: int) -> socket.socket:
         """As SocketMaker."""
-        protocol: Literal["tcp", "udp"] = "tcp" if kind == socket.SOCK_STREAM else "udp"
+        protocol: Transport = "tcp" if kind == socket.SOCK_STREAM else "udp"
         return self._made(messages.MakeOutgoing(family=_version(family), kind=protocol))
 
     def icmp(self, kind: Kind, family: int, ports: list[int]) -> socket.socket:
@@ -62,7 +63,11 @@ class GatewaySockets:
         """Yield the control socket, and have it removed at the end. Raises RuntimeFailure."""
         import asyncio  # noqa: PLC0415 (not for the host process's sake)
 
-        (listener,) = await asyncio.to_thread(self._sockets, messages.MakeControl(), 1)
+        # It waits for other starts.
+        _, descriptors = await asyncio.to_thread(
+            self._host.call_for_descriptors, messages.MakeControl(), Made
+        )
+        (listener,) = map(_socket, descriptors)
         try:
             yield listener
         finally:
@@ -71,7 +76,9 @@ class GatewaySockets:
 
     def start_template(self) -> tuple[int, socket.socket]:
         """Return the process ID of a template, and its channel (fastun/lane/template.py)."""
-        started, descriptors = self._host.call_for_descriptors(messages.StartTemplate(), Started)
+        is_up = self._host.now is not None  # else it is still importing
+        ask = self._host.call_soon if is_up else self._host.call_for_descriptors
+        started, descriptors = ask(messages.StartTemplate(), Started)
         (channel,) = map(_socket, descriptors)
         return started.pid, channel
 
@@ -81,7 +88,7 @@ class GatewaySockets:
         return made
 
     def _sockets(self, request: Message, n: int) -> list[socket.socket]:
-        _, descriptors = self._host.call_for_descriptors(request, Made)
+        _, descriptors = self._host.call_soon(request, Made)
         sockets = [*map(_socket, descriptors)]
         if len(sockets) != n:
             for each in sockets:

@@ -16,11 +16,12 @@ from fastun.codec import TAG
 from fastun.host.wanted import Applied
 from fastun.vocabulary import Transport
 
+TEXTS_MAX: Final = 4096
 #: IPv6 with a zone and a prefix length.
 Text = Annotated[str, Meta(max_length=64)]
-Texts = Annotated[tuple[Text, ...], Meta(max_length=4096)]
-#: As many as a directory's peers can have behind them.
-Networks = Annotated[tuple[Text, ...], Meta(max_length=131072)]
+Texts = Annotated[tuple[Text, ...], Meta(max_length=TEXTS_MAX)]
+#: However many a directory's peers have: the length of a message bounds them (channel.py).
+Networks = Annotated[tuple[Text, ...], Meta(max_length=1 << 21)]
 Domain = Annotated[str, Meta(max_length=256)]
 Mtu = Annotated[int, Meta(ge=0, le=65535)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -71,14 +72,14 @@ class Push(Message, frozen=True):
     addresses: Texts = ()
     routes: Texts = ()
     mtu: Mtu = 0
-    outer: Texts = ()
+    outer: Networks = ()
     takes_all: bool = False
 
 
 class KeepOut(Message, frozen=True):
     """`Device.outer_changed`."""
 
-    outer: Texts = ()
+    outer: Networks = ()
 
 
 class RouteBehind(Message, frozen=True):
@@ -90,8 +91,8 @@ class RouteBehind(Message, frozen=True):
 class SetDns(Message, frozen=True):
     """`Device.apply_dns`."""
 
-    servers: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
-    domains: Annotated[tuple[Domain, ...], Meta(max_length=64)] = ()
+    servers: Texts = ()
+    domains: Annotated[tuple[Domain, ...], Meta(max_length=TEXTS_MAX)] = ()
 
 
 class JudgeDns(Message, frozen=True):
@@ -120,7 +121,7 @@ class FollowEndpoints(Message, frozen=True):
 class AllowLookups(Message, frozen=True):
     """`KillSwitch.allow_lookups`."""
 
-    servers: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
+    servers: Texts = ()
 
 
 class Reread(Message, frozen=True):
@@ -131,7 +132,7 @@ class ChangeDevice(Message, frozen=True):
     """`Device.change`, to what was read last in these fields, and else as it was: Changed."""
 
     fields: Fields = ()
-    outer: Texts = ()
+    outer: Networks = ()
 
 
 class TurnKillSwitch(Message, frozen=True):
@@ -171,7 +172,7 @@ class RunHook(Message, frozen=True):
     event: HookEvent
     index: Annotated[int, Meta(ge=0, lt=1 << 16)]
     facts: Annotated[dict[FactName, Fact], Meta(max_length=len(get_args(FactName)))] = {}
-    peer: Annotated[str, Meta(max_length=64)] = ""
+    peer: Line = ""
 
 
 class CancelHook(Message, frozen=True):
@@ -183,7 +184,7 @@ class CancelHook(Message, frozen=True):
 class SaveEndpoints(Message, frozen=True):
     """Write where peers were last into the file of the settings, by public key."""
 
-    endpoints: Annotated[dict[Text, Text], Meta(max_length=4096)]
+    endpoints: Annotated[dict[Text, Text], Meta(max_length=TEXTS_MAX)]
 
 
 class Ping(Message, frozen=True):

@@ -32,10 +32,8 @@ from fastun.host.process.supply_messages import (
     Version,
 )
 from fastun.host.run_directory import ControlSocket
-from fastun.host.served_peers import OwnPeers
 from fastun.host.sockets.maker import OwnSockets
 from fastun.peers.terms import Usage
-from fastun.session import keys
 from fastun.state_file import OwnFiles
 
 if TYPE_CHECKING:
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.host.process.messages import Message
     from fastun.host.process.work import HostWork
+    from fastun.host.served_peers import OwnPeers
     from fastun.host.users import Users
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -165,6 +164,8 @@ class Supply:
 
     def open_peers(self, asked: messages.OpenPeers) -> None:
         """Open the peer directory, or announce what has changed."""
+        from fastun.host.served_peers import OwnPeers  # noqa: PLC0415 (SQLite, for a server alone)
+
         settings = self._announced(asked)
         with self._peers_mutex:
             if self._peers is None:
@@ -228,5 +229,7 @@ def _made(*sockets: socket.socket) -> Answered:
 
 
 def _public_key(settings: Settings) -> bytes:
+    from fastun.session import keys  # noqa: PLC0415 (libsodium, 2 MiB, for a server alone)
+
     private = settings.private_key or keys.load_private(settings.private_key_file)
     return keys.pair_of(private).public

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from fastun.host.process.messages import Message, Networks, Port, Text
+from fastun.vocabulary import Transport
 
 #: Its own files in the state directory, each named after a key.
 FileName = Annotated[str, Meta(pattern=r"^(?:endpoints|initiations)-[0-9a-f]{16}\Z")]
@@ -48,7 +49,7 @@ class MakeOutgoing(Message, frozen=True):
     """`SocketMaker.outgoing`: Made, with the socket."""
 
     family: Family
-    kind: Literal["tcp", "udp"]
+    kind: Transport
 
 
 class MakeIcmp(Message, frozen=True):

@@ -314,9 +314,11 @@ class HostWork:
 
     def adopt(self, asked: messages.Adopt) -> None:
         """Check by these from now on."""
-        self._settings = settings = self._settings_of(asked.fields)
+        before, settings = self._settings, self._settings_of(asked.fields)
+        self._settings = settings
         self._checks.adopt(settings)
-        log.configure(*settings.log)
+        if settings.log != before.log:
+            log.configure(*settings.log)
 
     def set_quiet(self, asked: messages.SetQuiet) -> None:
         """Look less often, or as ever."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -150,9 +152,9 @@ def test_without_the_right_to_look_it_says_who_may(
 LISTENS = """
 import os, socket, sys, time
 listener = socket.socket(socket.AF_UNIX)
+os.setuid(int(sys.argv[2]))
 listener.bind(sys.argv[1])
 os.chmod(sys.argv[1], 0o666)
-os.setuid(int(sys.argv[2]))
 listener.listen()
 print("listens", flush=True)
 time.sleep(60)
@@ -167,12 +169,15 @@ time.sleep(60)
         (0, "other", "which listens there, is not fastun"),
     ],
 )
-def test_what_listens_there_and_is_not_ours_is_left_alone(
-    tmp_path: Path, user: int, name: str, why: str
-) -> None:
-    path = control.socket_path(tmp_path, "ft0")
-    arguments = (str(path), str(user), name)
-    with subprocess.Popen([*PROGRAM, LISTENS, *arguments], stdout=subprocess.PIPE) as process:
+def test_what_listens_there_and_is_not_ours_is_left_alone(user: int, name: str, why: str) -> None:
+    with (
+        tempfile.TemporaryDirectory() as directory,  # that another user can get into
+        contextlib.ExitStack() as stack,
+    ):
+        path = control.socket_path(Path(directory), "ft0")
+        path.parent.chmod(0o777)
+        arguments = [*PROGRAM, LISTENS, str(path), str(user), name]
+        process = stack.enter_context(subprocess.Popen(arguments, stdout=subprocess.PIPE))
         assert process.stdout
         process.stdout.readline()
         with pytest.raises(RuntimeFailure, match=why):

@@ -174,7 +174,7 @@ def said_at_its_end(end: socket.socket, pid: int, reader: int) -> str:
         raw(of(messages.KeepOut(), outer="10.0.0.1")),
         raw(of(messages.KeepOut(), outer=[1])),
         raw(of(messages.KeepOut(), outer=["1" * 65])),
-        raw(of(messages.KeepOut(), outer=["1"] * 4097)),
+        raw(of(messages.FollowEndpoints(), endpoints=[["tcp", "1", 1]] * 8193)),
         raw(of(messages.KeepOut(outer=("unasked",)))),
         raw(of(messages.FollowEndpoints(), endpoints=[["icmp", "::1", 1]])),
         raw(of(messages.FollowEndpoints(), endpoints=[["tcp", "::1", 65536]])),

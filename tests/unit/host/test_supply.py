@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import stat
 import time
@@ -250,3 +252,29 @@ def test_a_template_is_a_child_of_the_gateway(tmp_path: Path) -> None:
         while os.waitpid(pid, os.WNOHANG) == (0, 0):
             assert time.monotonic() < until_s
             time.sleep(0.01)
+
+
+# -- one that does nothing ----------------------------------------------------------------------
+
+
+def test_a_stopped_host_process_costs_a_moment_once(tmp_path: Path) -> None:
+    with supplying(client(tmp_path)) as host:
+        sockets = GatewaySockets(host)
+        os.kill(host.pid, signal.SIGSTOP)
+        began_s = time.monotonic()
+        with pytest.raises(TimeoutError, match="does not answer"):
+            sockets.outgoing(socket.AF_INET, socket.SOCK_STREAM)
+        first_s = time.monotonic() - began_s
+        for _ in range(50):
+            with pytest.raises(TimeoutError, match="does not answer"):
+                sockets.outgoing(socket.AF_INET, socket.SOCK_STREAM)
+        assert time.monotonic() - began_s < 2 * first_s
+        n_before = len(list(Path("/proc/self/fd").iterdir()))
+        os.kill(host.pid, signal.SIGCONT)
+        until_s = time.monotonic() + 10
+        while True:
+            assert time.monotonic() < until_s
+            with contextlib.suppress(TimeoutError):
+                sockets.outgoing(socket.AF_INET, socket.SOCK_STREAM).close()
+                break
+        assert len(list(Path("/proc/self/fd").iterdir())) <= n_before, "the late one is closed"

@@ -116,3 +116,23 @@ def test_in_the_quiet_none_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert {worker.silent_s for worker in owner.lane.workers.values()} == {0.0}
 
     watching(claim)
+
+
+def test_one_that_uses_too_much_memory_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 1 << 20 < watch.resident_bytes(os.getpid()) < 1 << 40
+    assert watch.resident_bytes(2**30) == 0
+
+    async def claim(owner: Owner) -> None:
+        pids = {role: owner.pid(role) for role in owner.lane.workers}
+        monkeypatch.setitem(watch.RESIDENT_BYTES_MAX, "tun-writer", 1 << 20)
+        await until(lambda: owner.died)
+        monkeypatch.setitem(watch.RESIDENT_BYTES_MAX, "tun-writer", 1 << 30)
+        await until(owner.lane.is_whole)
+        assert set(owner.died) == {"tun-writer"}
+        assert {role for role, pid in pids.items() if owner.pid(role) != pid} == {"tun-writer"}
+        said = capsys.readouterr()
+        assert "uses more than 1 MiB of memory" in said.out + said.err
+
+    watching(claim)
