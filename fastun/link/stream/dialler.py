@@ -3,9 +3,9 @@
     all addresses (racing.py) --> handshake --> link --> its end --> a pause --> all addresses, ...
                                                   `--> silence --> all addresses --> another link
 
-A link that is silent (silence.py) is left only for another that is there. One that has lasted is dialled
-again at once, and so are the first that have not; then there are pauses, which grow until a link has
-lasted: one that ends at once has not shown that the next will not.
+A link that is silent (silence.py) is left only for another that is there. One that has lasted is
+dialled again at once, and so are the first that have not; then there are pauses, which grow until a
+link has lasted: one that ends at once has not shown that the next will not.
 """
 
 from __future__ import annotations
