@@ -29,7 +29,7 @@ from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.quiet import Quiet
-from fastun.gateway.reports import Reports, Sessions
+from fastun.gateway.reports import Interface, Reports, Sessions
 from fastun.gateway.supplies import Supplies
 from fastun.gateway.tap_tasks import tap_tasks
 from fastun.host.dns.name_lookup import NameLookup
@@ -236,7 +236,7 @@ class Gateway:
             else Sessions(self.sessions, self.datagrams, self.push_updates)
         )
         return Reports(
-            self.settings.interface,
+            Interface(self.settings.interface, self.device.fd),
             self.peer_slots,
             self.links,
             sessions,

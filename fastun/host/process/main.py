@@ -36,6 +36,7 @@ def serve(
     log.unblock()
     work = HostWork(settings, reread)
     supply = Supply(work, users)
+    work.behind = supply.behind
     try:
         native.hide_memory()  # the settings have keys
         asyncio.run(_serve(end, bell, work, supply))
