@@ -50,7 +50,7 @@ SAMPLE = {
     ),
     "tcp": (
         ("link-writer", "writev", errno.EAGAIN),
-        ("link-reader", "readv", errno.EAGAIN),
+        ("link-reader", "recvmsg", errno.EAGAIN),
         (GATEWAY, "socket", errno.EMFILE),
     ),
 }
