@@ -23,7 +23,6 @@ from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.late_networks import LateNetworks
-from fastun.gateway.library_errors import Restraint
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.outer_endpoints import OuterEndpoints
@@ -40,6 +39,7 @@ from fastun.host.routing import full_tunnel
 from fastun.host.routing.route_lookup import RouteLookup
 from fastun.lane.lane import Lane
 from fastun.lane.template import Template
+from fastun.library_errors import Restraint
 from fastun.link import hello
 from fastun.link.attempts import Attempts
 from fastun.link.datagram.sessions import DatagramSessions
