@@ -19,9 +19,10 @@ from fastun.lab.tunnel import (
     endpoints,
     start_gateway,
 )
+from fastun.native import ROLES
 from tests.support.accounting import missing_packets
 from tests.support.compressed_time import gateway_with
-from tests.support.failing_calls import FailingCalls, build
+from tests.support.failing_calls import GATEWAY, FailingCalls, build
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
@@ -86,11 +87,15 @@ class FaultedTunnel:
                     with contextlib.suppress(OSError):
                         sending.sendto(bytes(_LENGTH), (self.server.inner_address, _PORT))
 
-    def cpu_seconds(self, role: str | None) -> float:
-        """Return the time of a role's workers so far, dead ones as well; None: of the gateway."""
-        if role is not None:
-            return self.client.scrape().total("fastun_worker_cpu_seconds_total", role=role)
-        return time.clock_gettime(~self.client.process.pid << 3 | 2)
+    def cpu_seconds(self, title: str) -> float:
+        """Return the time so far of a role's workers, dead ones as well, or of another process."""
+        if title in ROLES:
+            return self.client.scrape().total("fastun_worker_cpu_seconds_total", role=title)
+        if title == GATEWAY:
+            return time.clock_gettime(~self.client.process.pid << 3 | 2)
+        with contextlib.suppress(LabError, OSError):  # between one template and the next
+            return time.clock_gettime(~self.worker(title.removeprefix("fastun: ")).pid << 3 | 2)
+        return 0.0
 
     def worker(self, role: str) -> psutil.Process:
         """Return a worker, or another process with that title."""
