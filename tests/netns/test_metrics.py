@@ -343,5 +343,5 @@ def test_no_counter_goes_back_when_workers_are_killed_under_load(
     assert n_scrapes > len(ROLES), "while workers were killed"
     final = gateway.scrape()
     assert all(final.total("fastun_worker_restarts_total", role=role) == 2 for role in ROLES)
-    # A killed link-reader or link-writer has ended the connection; others' successors go on with it.
+    # A killed link-reader or link-writer ends the connection; others' successors go on with it.
     assert final.total("fastun_reconnects_total") == 4
