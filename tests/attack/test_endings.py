@@ -24,7 +24,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import FASTUN, SERVER_ADDRESSES, add_peer, start_gateway
 from fastun.session import keys
-from tests.support.host_state import differences, host_state
+from tests.support.host_state import differences, host_state, is_host_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -232,7 +232,7 @@ def test_a_gateway_s_changes_are_undone_by_the_next_start_if_its_host_process_wa
     victim = make()
     start_all([victim])
     victim.process.send_signal(signal.SIGSTOP)  # or it would end by itself, in order
-    (host,) = (pid for pid in victim.host.pids() if _title(pid) == "fastun: host")
+    (host,) = (each for each in victim.host.pids() if is_host_process(each))
     os.kill(host, signal.SIGKILL)
     victim.process.kill()
     victim.process.wait(5)
@@ -254,10 +254,6 @@ def test_a_gateway_s_changes_are_undone_by_the_next_start_if_its_host_process_wa
     assert victim.left() == []
     assert victim.acts() == ALL_ACTS
     assert "undoing the changes of a killed fastun" in victim.log()
-
-
-def _title(pid: int) -> str:
-    return Path("/proc", str(pid), "cmdline").read_bytes().strip(b"\0").decode()
 
 
 # -- while it starts --------------------------------------------------------------------------
