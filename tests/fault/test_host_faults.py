@@ -89,7 +89,9 @@ class Ends:
         deadline_s = time.monotonic() + GOES_ON_S
         while self.n_rekeys() < wanted:
             assert time.monotonic() < deadline_s, "no new keys"
-            longest_s = max(longest_s, self.probe.seconds_until_answer())
+            for _ in range(10):  # a look at the metrics costs more than a probe
+                longest_s = max(longest_s, self.probe.seconds_until_answer())
+                time.sleep(0.02)
         return longest_s
 
     def n_rekeys(self) -> float:
