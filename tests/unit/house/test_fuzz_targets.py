@@ -41,8 +41,9 @@ WITHOUT: dict[str, str] = {
         gateway/live_parts.py:_part host/process/gateway_files.py:GatewayPeers.peers
         host/process/reading.py:Reading.read
         host/hooks/process.py:HookProcess.serve
-        host/hooks/runner.py:HookRunner._read lane/packing.py:prepare lane/template.py:Template.fork
-        lane/template.py:Template.is_ready lane/template_process.py:_fork_until_child
+        host/hooks/runner.py:HookRunner._read lane/packing.py:prepare lane/template.py:_answer
+        lane/template.py:Template.fork lane/template.py:Template.is_ready
+        lane/template_process.py:_fork_until_child
         link/refusals.py:fingerprint link/stream/listener_filter.py:program
         metrics/readings.py:of_rings native/host.py:sealing_library native/vocabulary.py:_names
         peers/rows.py:terms_text peers/server_key.py:_text
