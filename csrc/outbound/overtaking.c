@@ -1,5 +1,7 @@
 #include "outbound/overtaking.h"
 
+#include <string.h>
+
 static uint32_t least(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
@@ -39,4 +41,30 @@ bool overtaking_next(struct overtaking *overtaking, struct overtaken *overtaken,
         return true;
     overtaken->flows[number] = true;
     return false;
+}
+
+/* -- in the link's own queue ------------------------------------------------------------------- */
+
+static unsigned number_of(uint32_t flow) {
+    return flow == 0 ? N_FLOWS : (flow - 1) % N_FLOWS;
+}
+
+bool overtaking_arrives(struct overtaking *overtaking, uint32_t flow, size_t length) {
+    unsigned number = number_of(flow);
+    if (flow == 0 || overtaking->n_waiting[N_FLOWS] > 0)
+        return false;
+    bool is_sparse = sends_little(overtaking, number, length, true) && length <= OVERTAKES_MAX;
+    return is_sparse && overtaking->n_waiting[number] == 0 && take_share_of_all(overtaking, length);
+}
+
+void overtaking_waits(struct overtaking *overtaking, uint32_t flow, bool waits) {
+    uint32_t *n = &overtaking->n_waiting[number_of(flow)];
+    if (waits)
+        ++*n;
+    else if (*n > 0)
+        --*n;
+}
+
+void overtaking_none_waits(struct overtaking *overtaking) {
+    memset(overtaking->n_waiting, 0, sizeof overtaking->n_waiting);
 }

@@ -8,6 +8,8 @@
  *            not held up for long
  *   order    none overtakes one of its own flow, or one whose flow is unknown
  *
+ * In the ring all that waits is looked at; what comes to a link's own queue is inserted there.
+ *
  * Private to the link-writer, one a stream.
  */
 #ifndef FASTUN_OUTBOUND_OVERTAKING_H
@@ -36,6 +38,8 @@ struct overtaking {
     uint32_t n_bytes;       /* that the stream has taken */
     uint32_t used_by_all;   /* up to which byte the share of all is used up, */
     uint32_t used[N_FLOWS]; /* and that of each flow */
+    /* Frames in the link's own queue, by flow; the last number: unknown ones. */
+    uint32_t n_waiting[N_FLOWS + 1];
 };
 
 /* One look at what waits, in order: which flows have a frame that does not overtake. */
@@ -48,6 +52,13 @@ struct overtaken {
  * `is_new`: no look has seen it yet. */
 bool overtaking_next(struct overtaking *overtaking, struct overtaken *overtaken, uint32_t flow,
                      size_t length, bool is_new);
+
+/* The same for a frame that comes to those in the link's own queue; true: it overtakes them. */
+bool overtaking_arrives(struct overtaking *overtaking, uint32_t flow, size_t length);
+/* One that did not overtake waits there, or no longer; `flow` as above. */
+void overtaking_waits(struct overtaking *overtaking, uint32_t flow, bool waits);
+/* None waits there any more. */
+void overtaking_none_waits(struct overtaking *overtaking);
 
 static inline void overtaking_wrote(struct overtaking *overtaking, size_t n_bytes) {
     overtaking->n_bytes += (uint32_t)n_bytes;

@@ -221,9 +221,12 @@ size_t stream_write_queued(struct link_writer *writer, struct writer_link *link,
     size_t room = stream_path_room(writer, link);
     size_t n_written = write_some(writer, link, iov, n_iov, n_max, room);
     uint64_t now_ns = clock_now_ns();
-    for (size_t left = n_written; link_queue_consume(queue, left, &entry); left = 0)
+    for (size_t left = n_written; link_queue_consume(queue, left, &entry); left = 0) {
+        if (entry.waits > 0)
+            overtaking_waits(link->overtaking, entry.waits - 1, false);
         link_writer_sent(writer, link->slot, entry.n_packets, entry.n_bytes,
                          now_ns - entry.enqueued_ns);
+    }
     link_queue_rest(queue, now_ns);
     return n_written;
 }

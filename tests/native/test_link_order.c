@@ -31,6 +31,16 @@ static uint32_t arrived[FRAMES_MAX], n_arrived;
 static uint8_t bytes[2 * (STREAM_LENGTH_PREFIX + LARGE)];
 static size_t n_bytes;
 
+/* Another peer, to which nothing is sent: with several links the ring goes on for the others. */
+static int other[2];
+
+static void attach_other(enum wire wire) {
+    struct link_format format =
+        wire == WIRE_PLAIN ? plain_format(MODE_TUN, true) : sealed_format(MODE_TUN, true);
+    pair_open(other, SOCK_STREAM | SOCK_NONBLOCK);
+    CHECK_EQUAL(loop_attach_link(worker.loop, 1, 0, other[0], &format), 0);
+}
+
 static void attach(enum wire wire) {
     struct link_format format =
         wire == WIRE_PLAIN ? plain_format(MODE_TUN, true) : sealed_format(MODE_TUN, true);
@@ -93,14 +103,18 @@ static bool receive(size_t n) {
     return n_read > 0;
 }
 
-static void run_until_all_arrived(void) {
-    do
-        worker_run(&worker);
-    while (receive(SIZE_MAX) || n_arrived < n_published);
+static void check_all_arrived(void) {
     CHECK_EQUAL(n_arrived, n_published);
     CHECK_EQUAL(ring_used_bytes(lane.ring), 0);
     CHECK_EQUAL(stats_read_counter(lane.stats, ROLE_link_writer, COUNTER_packets), n_published);
     lane_check_dropped(&lane, N_DROPS, 0);
+}
+
+static void run_until_all_arrived(void) {
+    do
+        worker_run(&worker);
+    while (receive(SIZE_MAX) || n_arrived < n_published);
+    check_all_arrived();
 }
 
 static void check_order_within_flows(void) {
@@ -134,6 +148,30 @@ static void a_small_frame_overtakes_the_large_ones_that_wait(void) {
     }
 }
 
+/* What a full stream does not take is in a queue of its own. */
+static void so_it_does_where_there_are_several_peers(void) {
+    open_with(WIRE_WIREGUARD);
+    attach_other(WIRE_WIREGUARD);
+    for (int n = 0; n < 4; n++)
+        put(BULK, LARGE);
+    worker_run(&worker);
+    CHECK_EQUAL(ring_used_bytes(lane.ring), 0);
+    while (n_arrived == 0) { /* the first one is out, and the second half so */
+        receive(1000);
+        worker_run(&worker);
+    }
+    put(PING, SMALL);
+    put(BULK, SMALL);
+    put(PING, SMALL);
+    run_until_all_arrived();
+    check_order_within_flows();
+    CHECK_EQUAL(place_of(PING, 0), 2);
+    CHECK_EQUAL(place_of(PING, 1), 3);
+    CHECK_EQUAL(place_of(BULK, 4), n_arrived - 1);
+    pair_close(other);
+    close_all();
+}
+
 static void none_overtakes_where_the_flow_is_unknown(void) {
     open_with(WIRE_WIREGUARD);
     put(BULK, LARGE);
@@ -144,21 +182,34 @@ static void none_overtakes_where_the_flow_is_unknown(void) {
     close_all();
 }
 
-/* Whatever arrives, and however the other end reads. */
+static void put_at_random(struct random *random, size_t most) {
+    while (n_published < FRAMES_MAX / 4) {
+        uint32_t flow = (uint32_t)random_below(random, FLOWS);
+        size_t length = flow == BULK ? most : 10 + random_below(random, 3000);
+        if (!put(flow, length) || random_below(random, 4) == 0)
+            receive(random_below(random, 200000));
+    }
+}
+
+/* Whatever arrives, and however the other end reads; also with several peers, where the loop moves what
+ * waits to the link's own queue. */
 static void every_frame_arrives_once_and_in_its_flows_order(void) {
     struct random random = {11};
     for (int round = 0; round < 20; round++) {
+        bool has_other = round % 4 == 0;
         open_with(round % 2 == 0 ? WIRE_WIREGUARD : WIRE_PLAIN);
-        while (n_published < FRAMES_MAX / 4) {
-            uint32_t flow = (uint32_t)random_below(&random, FLOWS);
-            size_t length = flow == BULK ? LARGE : 10 + random_below(&random, 3000);
-            if (!put(flow, length) || random_below(&random, 4) == 0) {
-                worker_run(&worker);
-                receive(random_below(&random, 200000));
-            }
-        }
-        run_until_all_arrived();
+        if (has_other)
+            attach_other(WIRE_WIREGUARD);
+        worker_start(&worker);
+        put_at_random(&random, has_other ? 3000 : LARGE); /* which its queue can hold */
+        while (n_arrived < n_published)
+            if (!receive(SIZE_MAX))
+                usleep(100);
+        CHECK_EQUAL(worker_stop(&worker), LOOP_DOORBELL);
+        check_all_arrived();
         check_order_within_flows();
+        if (has_other)
+            pair_close(other);
         close_all();
     }
 }
@@ -212,6 +263,7 @@ static void what_has_overtaken_is_not_dropped_as_well(void) {
 int main(void) {
     signal(SIGPIPE, SIG_IGN);
     RUN(a_small_frame_overtakes_the_large_ones_that_wait);
+    RUN(so_it_does_where_there_are_several_peers);
     RUN(none_overtakes_where_the_flow_is_unknown);
     RUN(every_frame_arrives_once_and_in_its_flows_order);
     RUN(what_has_overtaken_is_not_sent_to_the_next_link_again);
