@@ -30,7 +30,7 @@ at_once = python -m pytest -q $(1) -m "not alone" $(2) || { [ $$? -eq 1 ] && \
 	echo "== what failed beside others runs again alone" && \
 	python -m pytest -q --last-failed --last-failed-no-failures none -m "not alone" $(2); }
 
-.PHONY: check quick lint types native fuzz unit tunnels alone test security mutation soak micro clean
+.PHONY: check quick lint types native fuzz unit tunnels alone test security mutation soak reliability micro clean
 .NOTPARALLEL:
 
 check: lint types native fuzz security test
@@ -82,11 +82,19 @@ security:
 mutation:
 	python -m tests.mutation.run $(if $(BASE),--base $(BASE),$(FILES))
 
+# What docs/reliability.md promises, measured again.
 soak:
-	FASTUN_SOAK=1 python -m pytest -m soak --timeout=7200
+	FASTUN_SOAK=1 FASTUN_FIGURES=tests/figures.jsonl python -m pytest -m soak --timeout=7200
 	HYPOTHESIS_PROFILE=soak python -m pytest -q $(UNITS_AT_ONCE) --timeout=7200 tests/property
 	$(MAKE) fuzz FUZZ_RUNS=10000000 FUZZ_SECONDS=0
 	python -m tests.mutation.run --security
+	python -m tests.support.figures
+
+# The short form of the same: reliability TESTS="tests/fault/test_kills_and_stops.py"
+TESTS = tests
+reliability:
+	FASTUN_FIGURES=tests/figures.jsonl python -m pytest -q $(TESTS)
+	python -m tests.support.figures
 
 # The parts of the data path, three times, and how they stand to the stored baseline.
 # One minute on a quiet machine.

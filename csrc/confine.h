@@ -29,6 +29,18 @@ struct confined {
  * -ESRCH when the parent is gone. */
 int confine(const struct confine_wanted *wanted, struct confined *confined);
 
+struct process_wanted {
+    const char *const *arguments; /* the first is a path; NULL ends them, and the environment */
+    const char *const *environment;
+    int inherited_fd; /* beside the standard ones, of which two are /dev/null */
+    int log_fd;       /* its stderr; -1: ours */
+    int is_sibling;   /* a child of our parent's */
+};
+
+/* Starts a program in a process group of its own. Returns its process ID, or -errno; one that cannot
+ * be executed after all has ended with 127. Any thread. */
+int process_start(const struct process_wanted *wanted);
+
 /* Has this process, which has one thread and forks the workers, give up all that they do not need
  * either, but for the filter and the like of each role. A user of 0 is kept. Returns 0 or -errno: it
  * must end then. */
@@ -39,7 +51,7 @@ struct confine_gateway_wanted {
     uint32_t group;
     uint32_t workers_user; /* whose processes it may send signals, and nothing else */
     uint32_t workers_group;
-    const int *readable; /* descriptors of directories; no other file can be opened */
+    const char *const *readable; /* directories; no file elsewhere can be opened */
     size_t n_readable;
 };
 

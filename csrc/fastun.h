@@ -81,17 +81,6 @@ void process_trim_memory(void);
  * which has to call process_die_with_parent itself. */
 int process_fork_sibling(void);
 
-struct process_wanted {
-    const char *const *arguments; /* the first is a path; NULL ends them, and the environment */
-    const char *const *environment;
-    int inherited_fd; /* beside the standard ones, of which two are /dev/null */
-    int log_fd;       /* its stderr; -1: ours */
-    int is_sibling;   /* a child of our parent's */
-};
-
-/* Starts a program in a process group of its own. Returns its process ID, or -errno: none is left. */
-int process_start(const struct process_wanted *wanted);
-
 /* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
  * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
 int aead_has_aes_instructions(void);
@@ -113,7 +102,7 @@ int ring_producer_is_dead(struct ring *ring);
 /* -- statistics -------------------------------------------------------------------------------- */
 
 struct stats *stats_create(int *fd);
-struct stats *stats_attach(int fd);
+struct stats *stats_attach(int fd, unsigned writers); /* a bit a role whose block it writes */
 void stats_detach(struct stats *stats);
 
 /* Indices run from 0 to the stats_n_* below; drops are numbered across all roles. */
@@ -173,7 +162,7 @@ enum { UDP_ADDRESS_LEFT = 1 << 30 };
 
 /* What is counted by peer, in shared memory; a peer is known to the data path by its slot. */
 struct peer_table *peer_table_create(int *fd);
-struct peer_table *peer_table_attach(int fd);
+struct peer_table *peer_table_attach(int fd, unsigned writers); /* as for stats_attach */
 void peer_table_detach(struct peer_table *table);
 uint64_t peer_table_read(struct peer_table *table, unsigned slot, unsigned field);
 /* Where the slot's peer was last heard on UDP. 0: nowhere. */
@@ -229,9 +218,6 @@ enum offload_kind {
 enum {
     HANDSHAKE_BYTES_MAX = INITIATION_SIZE, /* the longest handshake message */
     EVENT_BYTES_MAX = 4096,                /* the longest control message */
-    /* The first counters of a session, under which the gateway seals control messages on UDP: hellos,
-     * and some 20 probes of the path and answers to the peer's. The tun-reader's begin behind. */
-    GATEWAY_COUNTERS = 256,
 };
 
 struct loop_event {
@@ -266,6 +252,8 @@ struct loop_parts {
     struct ring *ring;
     struct stats *stats;
     struct peer_table *peers;
+    struct sending_counters *sending;   /* of a tun-reader on the sealed wire; else NULL */
+    struct replay_marks *marks;         /* of a link-reader there */
     int device_fd, channel_fd, wake_fd; /* wake_fd: the ring's eventfd */
     /* The switch: link-reader and tun-reader of a TAP device with many peers. The hairpin is the
      * ring of what goes from one peer to others, the link-reader to the tun-reader. */

@@ -4,6 +4,7 @@
 #ifndef FASTUN_KEYS_H
 #define FASTUN_KEYS_H
 
+#include "counters.h"
 #include "fastun.h"
 
 /* -- secrets ----------------------------------------------------------------------------------- */
@@ -11,6 +12,10 @@
 /* 32 bytes in secret memory (csrc/session/secret_memory.h): a private key of X25519, or the key of one
  * direction of a session. Python holds the address. */
 struct secret;
+
+/* From now on this process's secret memory is memfd_secret's, where it is small pieces. Before the
+ * process is confined. -errno: the kernel has none. */
+int secret_memory_hide(void);
 
 struct secret *secret_new(const uint8_t bytes[32]);
 /* A private key of X25519, by the kernel's random numbers. */
@@ -92,18 +97,21 @@ unsigned key_region_n_used(struct key_region *region);
 struct key_area *key_area_attach(int fd);
 void key_area_detach(struct key_area *area);
 
-/* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns. Counters begin at
- * `counter`, or go on as they are when the session (receiver_index) only changes its cipher.
- * -ENOENT: the key is gone. */
+/* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns, under
+ * counters of this source. -ENOENT: the key is gone. */
 int loop_set_sending_key(struct loop *loop, const struct key_area *area,
                          const struct key_name *name, unsigned slot, enum aead aead,
-                         uint32_t receiver_index, uint64_t counter, uint64_t expires_ns);
+                         uint32_t receiver_index, const struct counter_source *source,
+                         uint64_t expires_ns);
 void loop_forget_sending_key(struct loop *loop, unsigned slot);
 /* link-reader: open what names `index`, until expires_ns; counters under `counter` are used up
  * already. Called again for the same index, it adds another cipher to the session. */
 int loop_add_receiving_key(struct loop *loop, const struct key_area *area,
                            const struct key_name *name, unsigned slot, enum aead aead,
                            uint32_t index, uint64_t counter, uint64_t expires_ns);
+/* link-reader: what names `index` was opened by a predecessor. The keys that are added for it open
+ * what is above its mark. -ENOENT: it has left no mark, so they must not be added. */
+int loop_take_over_receiving_key(struct loop *loop, unsigned slot, uint32_t index);
 void loop_forget_receiving_keys(struct loop *loop, unsigned slot);
 
 #endif

@@ -37,6 +37,8 @@ class RuntimeFailure(FastunError):  # noqa: N818 (it is what failed, not what wa
 
 def one_line(text: str) -> str:
     """Return `text` with line ends, terminal escapes and other unprintables written as escapes."""
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )

@@ -21,12 +21,14 @@ from fastun.host.dns import resolv_conf
 from fastun.lab.host import Host, wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.tunnel import GatewayProcess, Tunnel, start_tunnel
+from tests.support.figures import Figures, keep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from fastun.lab.tunnel import Transport
 
+_FIGURES = pytest.StashKey[Figures]()
 _KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 OUTER = {4: ("10.0.0.1/24", "10.0.0.2/24"), 6: ("fd00::1/64", "fd00::2/64")}
@@ -67,6 +69,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.skip(reason="a soak test: needs FASTUN_SOAK=1 (make soak)"))
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """What a test of a promise measures (support/figures.py)."""
+    return request.node.stash.setdefault(_FIGURES, Figures())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    marker = item.get_closest_marker("promise")
+    if marker is not None and call.when == "call" and report.passed:
+        keep(item.nodeid, marker.args[0], item.stash.get(_FIGURES, Figures()))
+    return report
 
 
 def pytest_collection_finish() -> None:

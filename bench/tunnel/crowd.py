@@ -116,7 +116,7 @@ def _serve(host: Host, home: Path, own: KeyPair, peers: Sequence[KeyPair]) -> Ga
         )
         for n, peer in enumerate(peers)
     )
-    interface = InterfaceSection(private_key=Secret(keys.format_key(own.private)))
+    interface = InterfaceSection(private_key=Secret(keys.format_private(own)))
     file.write_text(write(Document(interface=interface, peer=sections)), encoding="utf-8")
     listen = ["-c", str(file), "--listen", f"udp://{_SERVER}:{_PORT}"]
     addresses = ["10.99.0.1/16"]

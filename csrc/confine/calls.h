@@ -2,7 +2,7 @@
  *
  * To add one, add a line. Nothing else has to change; a role has at most CALLS_MAX calls. Conditions
  * are on arguments that are numbers (a filter cannot follow pointers): ANY, or ARGUMENT(i, mask,
- * value) for (argument & mask) == value, or two of them. Several lines of one call are alternatives.
+ * value) for (argument & mask) == value, or two of them; BYTES(n) is a read of so many. Several lines of one call are alternatives.
  *
  * The order is that of the checks, so the calls of every packet come first.
  *
@@ -27,7 +27,7 @@ enum { CALLS_MAX = 20 };
 /* call, roles, condition, action, what for */
 #define CONFINE_CALLS(X)                                                                           \
     X(read, TUN_READER, ANY, ALLOW, "frames from the device; the hairpin's eventfd")               \
-    X(read, LINK_WRITER | TUN_WRITER, ANY, ALLOW, "the ring's eventfd")                            \
+    X(read, LINK_WRITER | TUN_WRITER, BYTES(8), ALLOW, "the ring's eventfd; of a frame nothing")   \
     X(write, TUN_READER, ANY, ALLOW, "wakes the link-writer by eventfd; ICMP answers")             \
     X(write, TUN_WRITER, ANY, ALLOW, "frames to the device")                                       \
     X(write, LINK_READER, ANY, ALLOW,                                                              \
@@ -36,13 +36,12 @@ enum { CALLS_MAX = 20 };
     X(writev, LINK_WRITER, ANY, ALLOW, "messages to streams")                                      \
     X(sendmmsg, LINK_WRITER, ANY, ALLOW, "trains of datagrams")                                    \
     X(recvmmsg, LINK_READER, ANY, ALLOW, "datagrams")                                              \
-    X(readv, LINK_READER, ANY, ALLOW, "streams")                                                   \
     X(epoll_pwait, LINKS, ANY, ALLOW, "waits for sockets")                                         \
     X(futex, ALL, FUTEX(FUTEX_WAIT), ALLOW, "sleeps on the ring")                                  \
     X(futex, ALL, FUTEX(FUTEX_WAKE), ALLOW, "wakes the ring's other end; libc's own locks")        \
     X(ppoll, ALL, ANY, ALLOW, "waits for the device, the eventfd, the channel")                    \
     X(sendmsg, ALL, ANY, ALLOW, "reports to the gateway; messages in place; cookie replies")       \
-    X(recvmsg, ALL, ANY, ALLOW, "the gateway's messages, with descriptors")                        \
+    X(recvmsg, ALL, ANY, ALLOW, "the gateway's messages, with descriptors; streams")               \
     X(clock_gettime, ALL, ANY, ALLOW, "the time, where the vDSO has no clock")                     \
     X(restart_syscall, ALL, ANY, ALLOW, "a wait goes on after SIGSTOP and SIGCONT, or a suspend")  \
     X(epoll_ctl, LINKS, ANY, ALLOW, "links and sockets that come and go")                          \
@@ -55,6 +54,8 @@ enum { CALLS_MAX = 20 };
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_TCP, TCP_NOTSENT_LOWAT), ALLOW, "a full uplink")     \
     X(getsockopt, LINK_WRITER | TUN_READER, OPTION(SOL_SOCKET, SO_MEMINFO), ALLOW,                 \
       "whether it is full")                                                                        \
+    X(getsockopt, LINK_WRITER, OPTION(IPPROTO_TCP, TCP_INFO), ALLOW,                               \
+      "a stream's queue on its path")                                                              \
     X(getrandom, LINK_READER, ANY, ALLOW, "nonces and secrets of cookies")                         \
     X(mmap, ALL, ARGUMENT(2, PROT_EXEC, 0), ALLOW, "memory, keys, rings of a capture; no code")    \
     X(munmap, ALL, ANY, ALLOW, "the same, given back")                                             \

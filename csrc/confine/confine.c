@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -39,6 +41,22 @@ static int lower(int resource, rlim_t most) {
     return setrlimit(resource, &limit) < 0 ? -errno : 0;
 }
 
+/* Beyond what it has mapped by now. Queues reserve 4 MiB (LINK_QUEUE_ROOM) a peer, of which little is
+ * used, and a reader may have two: one of packets that wait for a session, one for a rate limit. What
+ * is used of it the gateway watches (fastun/lane/watch.py). */
+static const rlim_t more_address_space = (rlim_t)2 * N_PEER_SLOTS * (4 << 20) + ((rlim_t)2 << 30),
+                    more_without_links = (rlim_t)256 << 20; /* captures, and libc */
+
+/* RLIM_INFINITY where there is no /proc. */
+static rlim_t address_space_max(rlim_t more) {
+    unsigned long n_pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    bool is_known = statm != NULL && fscanf(statm, "%lu", &n_pages) == 1;
+    if (statm != NULL)
+        fclose(statm);
+    return is_known ? (rlim_t)n_pages * (rlim_t)sysconf(_SC_PAGESIZE) + more : RLIM_INFINITY;
+}
+
 static int set_limits(unsigned role) {
     bool has_links = role != ROLE_tun_writer; /* the tun-reader's are for the link-writer's steps */
     const struct {
@@ -50,6 +68,7 @@ static int set_limits(unsigned role) {
         {RLIMIT_MSGQUEUE, 0},
         {RLIMIT_NPROC, 0},
         {RLIMIT_NOFILE, has_links ? FILES_OF_LINKS : FILES},
+        {RLIMIT_AS, address_space_max(has_links ? more_address_space : more_without_links)},
     };
     int error = 0;
     for (size_t i = 0; i < sizeof limits / sizeof *limits && error == 0; i++)
@@ -118,7 +137,7 @@ int confine(const struct confine_wanted *wanted, struct confined *confined) {
         return error;
     confined->user = geteuid();
     set_landlock(confined, landlock_forbid_all());
-    set_filter(confined, filter_install(role, &wanted->stats->blocks[role]));
+    set_filter(confined, filter_install(role, &wanted->stats->parts[role].block));
     return 0;
 }
 

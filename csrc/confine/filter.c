@@ -32,8 +32,11 @@ enum { N_CONDITIONS = 2 };
 
 #define EVERY_BIT 0xffffffffu
 
+/* Of an argument the upper half: the others are compared in the lower one alone. */
+enum { UPPER = 0x100 };
+
 struct condition {
-    unsigned argument;
+    unsigned argument;    /* and UPPER */
     uint32_t mask, value; /* mask 0: none */
 };
 
@@ -58,6 +61,14 @@ struct line {
     {                                                                                              \
         {1, EVERY_BIT, level}, {                                                                   \
             2, EVERY_BIT, name                                                                     \
+        }                                                                                          \
+    }
+/* A filter does not see what a descriptor is. The device gives nothing of a frame to a read that has
+ * no room for its offload header, 10 bytes; an eventfd gives 8. */
+#define BYTES(n)                                                                                   \
+    {                                                                                              \
+        {2, EVERY_BIT, n}, {                                                                       \
+            2 | UPPER, EVERY_BIT, 0                                                                \
         }                                                                                          \
     }
 #define ALLOW  SECCOMP_RET_ALLOW
@@ -94,10 +105,12 @@ static void load_call(struct writer *to) {
     load(to, offsetof(struct seccomp_data, nr));
 }
 
-/* The lower half: the kernel takes these arguments as int, and of mmap's only these bits. */
-static void load_argument(struct writer *to, unsigned i) {
-    size_t low = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0;
-    load(to, offsetof(struct seccomp_data, args) + i * sizeof(uint64_t) + low);
+/* The lower half is enough where the kernel takes an argument as int, and of mmap's. */
+static void load_argument(struct writer *to, unsigned argument) {
+    bool is_upper = (argument & UPPER) != 0;
+    size_t half = (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) != is_upper ? 4 : 0;
+    size_t at = (argument & ~(unsigned)UPPER) * sizeof(uint64_t) + half;
+    load(to, offsetof(struct seccomp_data, args) + at);
 }
 
 static bool is_conditional(const struct line *line) {

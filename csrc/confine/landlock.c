@@ -4,6 +4,7 @@
 #include "confine/landlock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -76,14 +77,25 @@ struct __attribute__((packed)) rule {
     int32_t directory;
 };
 
-int landlock_readable(const int *directories, size_t n, int *fd) {
+/* One descriptor at a time: a process may have few. */
+static int add_rule(int ruleset_fd, const char *directory) {
+    int opened = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (opened < 0)
+        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
+    struct rule rule = {READ_FILE | READ_DIR, opened};
+    int error = syscall(ADD_RULE, ruleset_fd, PATH_BENEATH, &rule, 0) < 0 ? -errno : 0;
+    close(opened);
+    return error;
+}
+
+int landlock_readable(const char *const *directories, size_t n, int *fd) {
     /* The first right of the network is binding, the first scope abstract sockets. The second are
      * connecting, and signals: the gateway needs both. */
     int version = make_ruleset(1, 1, fd);
     for (size_t i = 0; i < n && version > 0; i++) {
-        struct rule rule = {READ_FILE | READ_DIR, directories[i]};
-        if (syscall(ADD_RULE, *fd, PATH_BENEATH, &rule, 0) < 0) {
-            version = -errno;
+        int error = add_rule(*fd, directories[i]);
+        if (error < 0) {
+            version = error;
             close(*fd);
         }
     }

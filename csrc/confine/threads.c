@@ -18,8 +18,9 @@ enum { THREADS_MAX = 512, WAIT_LIMIT_MS = 2000 };
 
 static struct {
     int (*step)(void);
-    atomic_int n_done;
     atomic_int error;
+    atomic_int n_done;
+    atomic_int done[THREADS_MAX]; /* threads, in the order in which they did it */
 } asked;
 
 struct known {
@@ -32,7 +33,9 @@ static void do_step(void) {
     int none = 0;
     if (error < 0)
         atomic_compare_exchange_strong(&asked.error, &none, error);
-    atomic_fetch_add(&asked.n_done, 1);
+    int place = atomic_fetch_add(&asked.n_done, 1);
+    if (place < THREADS_MAX)
+        atomic_store(&asked.done[place], (int)syscall(SYS_gettid));
 }
 
 static void on_signal(int number) {
@@ -49,9 +52,21 @@ static bool is_known(const struct known *known, pid_t thread) {
     return false;
 }
 
-/* Returns how many of these were asked, or -errno. */
+static bool has_done(pid_t thread) {
+    int n = atomic_load(&asked.n_done);
+    for (int i = 0; i < n && i < THREADS_MAX; i++)
+        if (atomic_load(&asked.done[i]) == thread)
+            return true;
+    return false;
+}
+
+static bool has_ended(pid_t thread) {
+    return syscall(SYS_tgkill, getpid(), thread, 0) < 0 && errno == ESRCH;
+}
+
+/* Returns whether there were any, or -errno. */
 static int ask_new(struct known *known, DIR *tasks) {
-    int n_asked = 0;
+    int n_before = known->n;
     rewinddir(tasks);
     for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
         pid_t thread = atoi(entry->d_name); /* 0: the entries of any directory */
@@ -60,20 +75,22 @@ static int ask_new(struct known *known, DIR *tasks) {
         if (known->n == THREADS_MAX)
             return -E2BIG;
         known->threads[known->n++] = thread;
-        if (syscall(SYS_tgkill, getpid(), thread, SIGRTMAX) == 0)
-            n_asked++;
-        else if (errno != ESRCH) /* it has ended */
+        if (syscall(SYS_tgkill, getpid(), thread, SIGRTMAX) < 0 && errno != ESRCH)
             return -errno;
     }
-    return n_asked;
+    return known->n > n_before;
 }
 
-static int wait_for(int n_done) {
+/* One may end before it looks at the signal. */
+static int wait_for(const struct known *known) {
     const struct timespec moment = {.tv_nsec = 1000000};
-    for (int waited_ms = 0; atomic_load(&asked.n_done) < n_done; waited_ms++) {
-        if (waited_ms == WAIT_LIMIT_MS)
+    for (int i = 0, waited_ms = 0; i < known->n; waited_ms++) {
+        while (i < known->n && (has_done(known->threads[i]) || has_ended(known->threads[i])))
+            i++;
+        if (i < known->n && waited_ms == WAIT_LIMIT_MS)
             return -ETIMEDOUT;
-        nanosleep(&moment, NULL);
+        if (i < known->n)
+            nanosleep(&moment, NULL);
     }
     return 0;
 }
@@ -81,15 +98,12 @@ static int wait_for(int n_done) {
 /* Until a look finds no other thread: one may have been started by one that had not done it yet. */
 static int ask_all(DIR *tasks) {
     struct known known = {.threads = {(pid_t)syscall(SYS_gettid)}, .n = 1};
-    int n_total = 1, n_asked;
+    int error;
     do_step();
-    while ((n_asked = ask_new(&known, tasks)) > 0) {
-        n_total += n_asked;
-        int error = wait_for(n_total);
-        if (error < 0)
+    while ((error = ask_new(&known, tasks)) > 0)
+        if ((error = wait_for(&known)) < 0)
             return error;
-    }
-    return n_asked < 0 ? n_asked : atomic_load(&asked.error);
+    return error < 0 ? error : atomic_load(&asked.error);
 }
 
 int threads_each(int (*step)(void)) {

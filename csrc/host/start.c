@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "fastun.h"
+#include "confine.h"
 
 /* Ours are closed by exec anyway; those that this process was started with may not be. */
 static void close_others_at_exec(void) {
@@ -37,47 +37,24 @@ static int move_descriptors(const struct process_wanted *wanted) {
     return fcntl(wanted->inherited_fd, F_SETFD, 0) < 0 ? -errno : 0;
 }
 
-static void become(const struct process_wanted *wanted, int failure_fd) {
+static void become(const struct process_wanted *wanted) {
     sigset_t none;
     sigemptyset(&none);
-    int error = move_descriptors(wanted);
-    if (error == 0 && (setpgid(0, 0) < 0 || chdir("/") < 0))
-        error = -errno;
-    if (error == 0) {
+    if (move_descriptors(wanted) == 0 && setpgid(0, 0) == 0 && chdir("/") == 0) {
         signal(SIGPIPE, SIG_DFL); /* which Python ignores, and exec keeps */
         sigprocmask(SIG_SETMASK, &none, NULL);
         execve(wanted->arguments[0], (char *const *)wanted->arguments,
                (char *const *)wanted->environment);
-        error = -errno;
     }
-    if (write(failure_fd, &error, sizeof error) < 0)
-        _exit(126);
     _exit(127);
 }
 
-/* Returns 0, or what the child said that was in its way: nothing comes from a pipe that exec
- * closed. */
-static int failure_of(int fd) {
-    int error = 0;
-    ssize_t n;
-    do
-        n = read(fd, &error, sizeof error);
-    while (n < 0 && errno == EINTR);
-    return n == sizeof error ? error : 0;
-}
-
 int process_start(const struct process_wanted *wanted) {
-    int failure[2];
-    if (pipe2(failure, O_CLOEXEC) < 0)
-        return -errno;
     long flags = (wanted->is_sibling ? CLONE_PARENT : 0) | SIGCHLD;
+    if (access(wanted->arguments[0], X_OK) < 0)
+        return -errno;
     long pid = syscall(SYS_clone, flags, 0, 0, 0, 0);
     if (pid == 0)
-        become(wanted, failure[1]);
-    int error = pid < 0 ? -errno : 0;
-    close(failure[1]);
-    if (pid > 0)
-        error = failure_of(failure[0]);
-    close(failure[0]);
-    return error < 0 ? error : (int)pid;
+        become(wanted);
+    return pid < 0 ? -errno : (int)pid;
 }

@@ -227,7 +227,7 @@ void link_reader_forget_peer(struct link_reader *reader, unsigned slot) {
 void link_reader_set_endpoint(struct link_reader *reader, unsigned slot,
                               const struct udp_address *endpoint) {
     reader->endpoints[slot] = *endpoint;
-    peer_write_endpoint(&reader->loop.peers->slots[slot], endpoint);
+    peer_write_endpoint(&reader->loop.peers->by_link_reader[slot], endpoint);
 }
 
 uint32_t link_reader_link_id(const struct link_reader *reader, unsigned slot) {

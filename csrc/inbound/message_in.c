@@ -132,7 +132,7 @@ static struct receiving_key *find_key(const struct link_reader *reader,
 
 static void mark_received(struct link_reader *reader, unsigned slot, const struct arrival *arrival,
                           bool is_data) {
-    struct peer_slot *peer = &reader->loop.peers->slots[slot];
+    struct peer_inbound *peer = &reader->loop.peers->by_link_reader[slot];
     peer_set(&peer->received_ns, arrival->boottime_ns);
     if (is_data)
         peer_set(&peer->received_data_ns, arrival->boottime_ns);
@@ -196,8 +196,8 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
                                 struct receiving_key *key, struct ring_record *record,
                                 size_t length, const uint8_t *message) {
     const uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
-    bool is_first = !key->is_confirmed, is_on_udp = arrival->slot < 0;
-    key->is_confirmed = true;
+    bool is_first = !key->is_reported, is_on_udp = arrival->slot < 0;
+    key->is_confirmed = key->is_reported = true;
     bool is_control = length > 0 && content[0] == MESSAGE_CONTROL && length <= EVENT_BYTES_MAX;
     if (is_control && may_reach_gateway(reader, arrival, key->slot))
         return report_control(reader, key, message, DATA_MESSAGE_MIN + length);
@@ -243,7 +243,8 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
     if (reader->reaches[slot] != NULL &&
         !reach_has(reader->reaches[slot], inbound.frame, inbound.length)) {
         drop_frame(reader, DROP_link_reader_not_permitted, &inbound);
-        stats_add(&loop->peers->slots[slot].not_permitted_packets, (uint64_t)inbound.n_packets);
+        stats_add(&loop->peers->by_link_reader[slot].not_permitted_packets,
+                  (uint64_t)inbound.n_packets);
         return;
     }
     if (arrival->ecn != ECN_NOT_ECT && !combine_ecn(reader, &inbound, arrival->ecn))
@@ -257,8 +258,8 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
 void message_deliver(struct link_reader *reader, unsigned slot, struct ring_record *record,
                      struct message_inbound *inbound, uint64_t now_ns) {
     struct loop *loop = &reader->loop;
-    stats_add(&loop->peers->slots[slot].receive_packets, (uint64_t)inbound->n_packets);
-    stats_add(&loop->peers->slots[slot].receive_bytes, inbound->length);
+    stats_add(&loop->peers->by_link_reader[slot].receive_packets, (uint64_t)inbound->n_packets);
+    stats_add(&loop->peers->by_link_reader[slot].receive_bytes, inbound->length);
     if (loop->macs != NULL && !switch_in_takes(reader, slot, inbound, now_ns))
         return;
     if (reader->mss_mtu != 0 && loop->mode == MODE_TUN && inbound->n_packets == 1)

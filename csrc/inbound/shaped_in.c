@@ -17,7 +17,7 @@ bool shaped_in_take(struct link_reader *reader, unsigned slot,
         shaped.is_cut_off ? DROP_link_reader_quota : DROP_link_reader_rate_limit;
     stats_dropped(reader->loop.stats, reason, shaped.n_dropped);
     capture_drop(reader->loop.capture, reason);
-    stats_add(&reader->loop.peers->slots[slot].limited_inbound_packets, shaped.n_dropped);
+    stats_add(&reader->loop.peers->by_link_reader[slot].limited_inbound_packets, shaped.n_dropped);
     return false;
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "inbound/message_in.h"
@@ -30,8 +31,10 @@ enum step stream_read(struct link_reader *reader, unsigned slot) {
         return STEP_MORE;
     compact(link);
     struct iovec room = {link->rx_buffer + link->rx_end, RX_BUFFER_LENGTH - link->rx_end};
-    ssize_t n = readv(link->fd, &room, 1);
-    stats_call(reader->loop.stats, CALL_readv);
+    struct msghdr message = {.msg_iov = &room, .msg_iovlen = 1};
+    /* Not by readv: the filter allows no call that could read the device as well. */
+    ssize_t n = recvmsg(link->fd, &message, 0);
+    stats_call(reader->loop.stats, CALL_recvmsg);
     if (n > 0) {
         pace_accepted();
         link->rx_end += (size_t)n;

@@ -83,6 +83,7 @@ int link_queue_init(struct link_queue *queue, struct queue_pool *pool) {
 
 static void move_to_front(struct link_queue *queue) {
     memmove(queue->memory, queue->memory + queue->start, queue->end - queue->start);
+    queue->inserted_end -= queue->inserted_end > queue->start ? queue->start : queue->inserted_end;
     queue->end -= queue->start;
     queue->start = 0;
 }
@@ -102,6 +103,24 @@ bool link_queue_append(struct link_queue *queue, const struct queue_entry *entry
     *entry_at(queue, queue->end) = *entry;
     memcpy(queue->memory + queue->end + sizeof *entry, bytes, entry->length);
     queue->end += space;
+    return true;
+}
+
+bool link_queue_insert(struct link_queue *queue, const struct queue_entry *entry,
+                       const uint8_t *bytes) {
+    size_t space = entry_space(entry->length);
+    size_t held = queue->end - queue->start;
+    if (held == 0 || queue->start < space || held + space > LINK_QUEUE_BYTES)
+        return false;
+    size_t place = queue->start + entry_space(entry_at(queue, queue->start)->length);
+    if (place < queue->inserted_end)
+        place = queue->inserted_end;
+    memmove(queue->memory + queue->start - space, queue->memory + queue->start,
+            place - queue->start);
+    queue->start -= space;
+    *entry_at(queue, place - space) = *entry;
+    memcpy(queue->memory + place - space + sizeof *entry, bytes, entry->length);
+    queue->inserted_end = place;
     return true;
 }
 
@@ -140,7 +159,7 @@ bool link_queue_pop(struct link_queue *queue, struct queue_entry *entry) {
     queue->start += entry_space(entry->length);
     queue->n_sent = 0;
     if (link_queue_is_empty(queue))
-        queue->start = queue->end = 0;
+        queue->start = queue->end = queue->inserted_end = 0;
     return true;
 }
 
@@ -165,6 +184,7 @@ uint64_t link_queue_cut(struct link_queue *queue) {
     for (; place < queue->end; place += entry_space(entry_at(queue, place)->length))
         n_packets += entry_at(queue, place)->n_packets;
     queue->end = kept_end;
+    queue->inserted_end = 0;
     move_to_front(queue);
     shrink(queue);
     return n_packets;

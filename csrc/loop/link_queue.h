@@ -46,6 +46,7 @@ struct link_queue {
     struct queue_pool *pool;
     size_t start, end;    /* of the entries, in bytes */
     size_t n_sent;        /* bytes of the first entry that the socket has taken */
+    size_t inserted_end;  /* of the last entry that was inserted */
     size_t n_paged;       /* bytes from `memory` on that may have pages */
     uint64_t returned_ns; /* CLOCK_MONOTONIC: when pages were last returned */
 };
@@ -58,6 +59,7 @@ struct queue_entry {
     uint32_t is_rest;     /* the rest of a message that is partly sent */
     uint32_t segment;     /* of a datagram: as in its record, */
     uint32_t ecn;         /* as is this */
+    uint32_t waits;       /* on a stream: 1 + its flow, of which it waits; 0: it was inserted */
     uint64_t enqueued_ns; /* when it entered the ring */
 };
 
@@ -69,6 +71,10 @@ static inline bool link_queue_is_empty(const struct link_queue *queue) {
 int link_queue_init(struct link_queue *queue, struct queue_pool *pool);
 /* Appends a copy. false: there is no room. */
 bool link_queue_append(struct link_queue *queue, const struct queue_entry *entry,
+                       const uint8_t *bytes);
+/* Inserts a copy behind the first entry, which may be partly sent, and those that were inserted before.
+ * false: the queue is empty, or there is no room without moving all that waits. */
+bool link_queue_insert(struct link_queue *queue, const struct queue_entry *entry,
                        const uint8_t *bytes);
 /* Fills iov with what is next to write; returns how many. */
 int link_queue_gather(struct link_queue *queue, struct iovec *iov, int n_max);

@@ -10,7 +10,7 @@
 /* -- addresses --------------------------------------------------------------------------------- */
 
 void datagram_refresh_endpoint(struct link_writer *writer, struct writer_link *link) {
-    struct peer_slot *peer = &writer->loop.peers->slots[link->slot];
+    const struct peer_inbound *peer = &writer->loop.peers->by_link_reader[link->slot];
     if (peer_read_endpoint(peer, &link->endpoint_version, &link->endpoint))
         link->sourceless_until_ns = 0;
 }

@@ -71,6 +71,8 @@ static void set_on(struct link_writer *writer, bool is_on, uint64_t now_ns) {
         if (link == NULL)
             continue;
         limit_unsent(link, is_on ? UNSENT_MAX_IN_TURN : UNSENT_MAX);
+        if (is_on && link->is_held)
+            stream_forget(writer, link); /* its path is not looked at meanwhile */
         if (is_on)
             fair_wake(writer, link);
     }
@@ -175,7 +177,8 @@ static bool empty_ring(struct link_writer *writer) {
     if (!may_gather(writer) || !link_writer_gather(writer, &batch))
         return false;
     for (int i = 0; i < batch.n; i++)
-        add(writer, batch.links[i], batch.records[i]);
+        if (!batch.is_done[i])
+            add(writer, batch.links[i], batch.records[i]);
     ring_release(writer->loop.ring, batch.ends[batch.n - 1], writer->loop.stats);
     return true;
 }

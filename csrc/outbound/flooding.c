@@ -18,7 +18,7 @@ static bool is_target(const struct tun_reader *reader, unsigned slot, uint64_t b
         return false;
     if (link != NULL && frame_link_is_open(reader, link, boottime_ns))
         return true;
-    struct peer_slot *peer = &reader->loop.peers->slots[slot];
+    const struct peer_inbound *peer = &reader->loop.peers->by_link_reader[slot];
     if (atomic_load_explicit(&peer->endpoint_version, memory_order_relaxed) == 0)
         return false;
     uint64_t heard_ns = atomic_load_explicit(&peer->received_ns, memory_order_relaxed);
@@ -86,7 +86,7 @@ bool flooding_continue(struct tun_reader *reader) {
                                          : NULL;
         if (record == NULL)
             return false;
-        struct frame frame = {frame_target(reader, record), flooding->length - VNET_LENGTH};
+        struct frame frame = {frame_target(reader, record), flooding->length - VNET_LENGTH, 0};
         memcpy(frame.vnet, flooding->frame, flooding->length);
         arrival.slot = (int)flooding->next;
         reader->origin = flooding->origin;

@@ -12,6 +12,7 @@
 #include "outbound/path_fit.h"
 #include "outbound/shaped_out.h"
 #include "outbound/splitting.h"
+#include "packet/flow.h"
 #include "packet/mac_key.h"
 #include "packet/mss.h"
 #include "shared/clock.h"
@@ -28,6 +29,8 @@ static int find_slot(const struct tun_reader *reader, const uint8_t *packet, siz
                      const struct arrival *arrival);
 static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_link *link,
                                 const struct frame *frame, const struct arrival *arrival);
+static uint32_t find_flow(const struct tun_reader *reader, struct tun_reader_link *link,
+                          const struct frame *frame, unsigned slot);
 static void clamp(const struct tun_reader *reader, const struct tun_reader_link *link,
                   const struct frame *frame);
 static void place(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
@@ -58,7 +61,7 @@ static void drop(struct tun_reader *reader, enum stats_drop reason, const struct
 
 size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size_t read_length,
                      struct arrival *arrival) {
-    struct frame frame = {frame_target(reader, record), read_length - VNET_LENGTH};
+    struct frame frame = {frame_target(reader, record), read_length - VNET_LENGTH, 0};
     const uint8_t *packet = frame_packet(&frame);
     if (!message_is_frame(reader->loop.mode, packet, frame.length)) {
         frame_drop(reader, DROP_tun_reader_not_ip, 1, frame.length);
@@ -102,6 +105,7 @@ size_t frame_forward_shaped(struct tun_reader *reader, struct ring_record *recor
     }
     if (reader->mss_mtu != 0 && reader->loop.mode == MODE_TUN)
         clamp(reader, link, frame);
+    frame->flow = find_flow(reader, link, frame, (unsigned)arrival->slot);
     bool is_split = !message_takes_whole(&link->format, frame->vnet, frame->length);
     place(reader, record, frame, is_split);
     return is_split ? splitting_begin(reader, frame, arrival)
@@ -173,7 +177,7 @@ static bool mark(struct tun_reader *reader, const struct frame *frame) {
 
 static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_link *link,
                                 const struct frame *frame, const struct arrival *arrival) {
-    _Atomic uint64_t *field = &reader->loop.peers->slots[arrival->slot].waiting_since_ns;
+    _Atomic uint64_t *field = &reader->loop.peers->by_link_writer[arrival->slot].waiting_since_ns;
     uint64_t since_ns = atomic_load_explicit(field, memory_order_relaxed);
     if (reader->keeps_all)
         return false;
@@ -181,6 +185,17 @@ static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_lin
         since_ns != 0 && since_ns < arrival->now_ns ? arrival->now_ns - since_ns : 0;
     bool is_due = codel_should_drop(&link->codel, delay_ns, arrival->now_ns);
     return exceeds_the_bound(reader, link, delay_ns) || (is_due && !mark(reader, frame));
+}
+
+/* As the record says it. Only of a stream that was full once, which most never are. */
+static uint32_t find_flow(const struct tun_reader *reader, struct tun_reader_link *link,
+                          const struct frame *frame, unsigned slot) {
+    _Atomic uint64_t *since_ns = &reader->loop.peers->by_link_writer[slot].waiting_since_ns;
+    if (link->format.is_datagram)
+        return 0;
+    link->has_waited |= atomic_load_explicit(since_ns, memory_order_relaxed) != 0;
+    return link->has_waited ? 1 + flow_of(reader->loop.mode, frame_packet(frame), frame->length)
+                            : 0;
 }
 
 /* A SYN is never a super-packet; one whose checksum is still to be made is so marked. */
@@ -231,6 +246,7 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
         frame_drop(reader, drop_reason(fault), n_packets, frame->length);
         return 0;
     }
+    message.flow = frame->flow;
     enum fit fit = path_fit(reader, link, frame_packet(frame), frame->length);
     if (fit == FITS_NOT) {
         path_refuse(reader, slot, frame, n_packets);
@@ -254,17 +270,18 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
 
 /* -- sealing, and into the ring ---------------------------------------------------------------- */
 
-static void note_sealed(struct tun_reader *reader, const struct tun_reader_link *link,
-                        unsigned slot) {
-    peer_set(&reader->loop.peers->slots[slot].sealed, link->sending->counter);
-    peer_set(&reader->loop.peers->slots[slot].sealed_blocks, link->sending->n_blocks);
+void frame_note_sealed(struct tun_reader *reader, const struct tun_reader_link *link,
+                       unsigned slot) {
+    struct peer_outbound *peer = &reader->loop.peers->by_tun_reader[slot];
+    peer_set(&peer->sealed, session_next_counter(link->sending));
+    peer_set(&peer->sealed_blocks, session_n_blocks(link->sending));
 }
 
 bool frame_seal_from(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
                      const uint8_t *content, struct message_outbound *message) {
     if (!session_seal_from(link->sending, content, message))
         return false;
-    note_sealed(reader, link, slot);
+    frame_note_sealed(reader, link, slot);
     return true;
 }
 
@@ -273,7 +290,7 @@ bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigne
     if (reader->loop.wire == WIRE_WIREGUARD) {
         if (!session_seal(link->sending, message, tun_reader_padding_max(link)))
             return false;
-        note_sealed(reader, link, slot);
+        frame_note_sealed(reader, link, slot);
     }
     if (!link->format.is_datagram)
         message_prefix(message);
@@ -281,7 +298,7 @@ bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigne
 }
 
 void frame_mark_sent(struct tun_reader *reader, const struct arrival *arrival, bool is_data) {
-    struct peer_slot *peer = &reader->loop.peers->slots[arrival->slot];
+    struct peer_outbound *peer = &reader->loop.peers->by_tun_reader[arrival->slot];
     peer_set(&peer->sent_ns, arrival->boottime_ns);
     if (is_data)
         peer_set(&peer->sent_data_ns, arrival->boottime_ns);
@@ -299,6 +316,7 @@ void frame_commit(struct tun_reader *reader, struct ring_record *record,
         .link_id = reader->links[arrival->slot]->id,
         .segment = segment,
         .ecn = message->ecn,
+        .flow = message->flow,
         .enqueued_ns = arrival->now_ns,
     };
     ring_commit(reader->loop.ring, record);

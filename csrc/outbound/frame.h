@@ -24,6 +24,7 @@ enum {
 struct frame {
     uint8_t *vnet; /* its virtio_net_hdr; the packet or Ethernet frame follows */
     size_t length; /* without that */
+    uint32_t flow; /* as its record will say */
 };
 
 static inline uint8_t *frame_packet(const struct frame *frame) {
@@ -63,6 +64,9 @@ bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigne
 /* Seals content that lies elsewhere into the message, for a peer on UDP. false: the same. */
 bool frame_seal_from(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
                      const uint8_t *content, struct message_outbound *message);
+/* For the gateway to see: how much was sealed under the link's key. */
+void frame_note_sealed(struct tun_reader *reader, const struct tun_reader_link *link,
+                       unsigned slot);
 void frame_mark_sent(struct tun_reader *reader, const struct arrival *arrival, bool is_data);
 void frame_commit(struct tun_reader *reader, struct ring_record *record,
                   const struct arrival *arrival, const struct message_outbound *message,

@@ -25,7 +25,7 @@ static bool is_sound(const struct ring_view *view) {
 
 static void forward(struct tun_reader *reader, struct ring_record *record,
                     const struct ring_view *view, struct arrival *arrival) {
-    struct frame frame = {view->payload, view->length - VNET_LENGTH};
+    struct frame frame = {view->payload, view->length - VNET_LENGTH, 0};
     if (!is_sound(view)) {
         frame_drop(reader, DROP_tun_reader_ring_corrupt, 1, 0);
         return;

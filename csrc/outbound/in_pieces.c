@@ -17,7 +17,9 @@ static bool seal_half(struct tun_reader *reader, struct tun_reader_link *link, u
 bool pieces_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
                  uint8_t *frame, size_t length, struct message_outbound *message) {
     size_t half = piece_length(length);
-    uint16_t id = (uint16_t)link->sending->counter;
+    if (!session_draw(link->sending, 2))
+        return false;
+    uint16_t id = (uint16_t)session_next_counter(link->sending);
     uint8_t *second_half = frame + half + PIECES_GAP;
     struct message_outbound second = {.ecn = message->ecn};
     memmove(second_half, frame + half, length - half);

@@ -25,6 +25,7 @@
 #include "outbound/fair_writer.h"
 #include "outbound/queued.h"
 #include "outbound/send_in_place.h"
+#include "outbound/stream_path.h"
 #include "outbound/stream_writer.h"
 #include "shared/clock.h"
 
@@ -43,7 +44,6 @@ enum {
 static enum step next_step(struct link_writer *writer);
 static struct writer_link *link_of(struct link_writer *writer, const struct ring_view *record);
 static enum step write_batch(struct link_writer *writer, struct batch *batch);
-static int write_streams(struct link_writer *writer, struct batch *batch);
 static enum step wait_without_link(struct link_writer *writer);
 static enum step wait_for_record(struct link_writer *writer);
 static enum step wait_for_work(struct link_writer *writer);
@@ -91,6 +91,8 @@ bool link_writer_gather(struct link_writer *writer, struct batch *batch) {
     uint64_t cursor = ring_first(loop->ring);
     size_t n_bytes = 0;
     bool corrupt = false;
+    int next = 0;
+    batch->has_flows = false;
     for (batch->n = 0; batch->n < BATCH_RECORDS_MAX && n_bytes < BATCH_BYTES_MAX; batch->n++) {
         const struct ring_view *record = ring_peek(loop->ring, &cursor, &corrupt);
         if (record == NULL)
@@ -98,7 +100,8 @@ bool link_writer_gather(struct link_writer *writer, struct batch *batch) {
         batch->records[batch->n] = record;
         batch->links[batch->n] = link_of(writer, record);
         batch->ends[batch->n] = cursor;
-        batch->is_done[batch->n] = false;
+        batch->is_done[batch->n] = early_has(&writer->early, &next, cursor);
+        batch->has_flows |= record->flow != 0;
         n_bytes += record->length;
     }
     if (batch->n == 0 && corrupt) {
@@ -131,29 +134,11 @@ static enum step write_batch(struct link_writer *writer, struct batch *batch) {
      * would be written again. */
     if (step == STEP_DOORBELL)
         batch->n = first_unsent_datagram(batch);
-    int n_done = write_streams(writer, batch);
+    int n_done = streams_write(writer, batch);
     fair_watch(writer);
     if (n_done > 0)
         ring_release(writer->loop.ring, batch->ends[n_done - 1], writer->loop.stats);
     return step;
-}
-
-/* What is not on UDP; returns how many records, from the first on, can be released. */
-static int write_streams(struct link_writer *writer, struct batch *batch) {
-    for (int i = 0; i < batch->n; i++) {
-        const struct ring_view *record = batch->records[i];
-        if (batch->is_done[i])
-            continue;
-        if (batch->links[i] != NULL) {
-            stream_write(writer, batch, i);
-        } else if (writer->loop.wire == WIRE_WIREGUARD || record->slot != 0) {
-            captured_drop(writer, record, DROP_link_writer_no_link);
-            batch->is_done[i] = true;
-        }
-        if (!batch->is_done[i])
-            return i; /* it stays in the ring, and so does all that is behind it */
-    }
-    return batch->n;
 }
 
 /* -- counting ---------------------------------------------------------------------------------- */
@@ -166,8 +151,8 @@ void link_writer_sent(struct link_writer *writer, unsigned slot, uint32_t n_pack
     n_packets = reconcile_uncounted(loop, n_packets);
     stats_queue_delay(loop->stats, delay_ns);
     stats_count(loop->stats, n_packets, n_bytes);
-    stats_add(&loop->peers->slots[slot].transmit_packets, n_packets);
-    stats_add(&loop->peers->slots[slot].transmit_bytes, n_bytes);
+    stats_add(&loop->peers->by_link_writer[slot].transmit_packets, n_packets);
+    stats_add(&loop->peers->by_link_writer[slot].transmit_bytes, n_bytes);
 }
 
 void link_writer_dropped(struct link_writer *writer, unsigned slot, enum stats_drop reason,
@@ -176,7 +161,7 @@ void link_writer_dropped(struct link_writer *writer, unsigned slot, enum stats_d
     n_packets = reconcile_uncounted(loop, n_packets);
     stats_dropped(loop->stats, reason, n_packets);
     if (slot < N_PEER_SLOTS)
-        stats_add(&loop->peers->slots[slot].dropped_packets, n_packets);
+        stats_add(&loop->peers->by_link_writer[slot].dropped_packets, n_packets);
 }
 
 /* -- waiting ----------------------------------------------------------------------------------- */
@@ -186,10 +171,12 @@ static void drop_expired(struct link_writer *writer) {
     uint64_t cursor = ring_first(loop->ring), released = cursor;
     uint64_t now_ns = clock_now_ns();
     bool corrupt = false;
+    int next = 0;
     const struct ring_view *record;
     while ((record = ring_peek(loop->ring, &cursor, &corrupt)) != NULL &&
            record->enqueued_ns + NO_LINK_WAIT_MS * 1000000ull < now_ns) {
-        captured_drop(writer, record, DROP_link_writer_no_link);
+        if (!early_has(&writer->early, &next, cursor))
+            captured_drop(writer, record, DROP_link_writer_no_link);
         released = cursor;
     }
     if (released != ring_first(loop->ring))
@@ -226,8 +213,8 @@ static enum step wait_poll(struct link_writer *writer, int timeout_ms) {
         uint32_t what = events[i].data.u32;
         if (what == POLL_CHANNEL)
             step = STEP_DOORBELL;
-        else if (what == POLL_RING)
-            eventfd_read(loop->ring->wake_fd, &count);
+        else if (what == POLL_RING && eventfd_read(loop->ring->wake_fd, &count) < 0)
+            pace_refused();
         else if (link_at(writer, what) != NULL)
             stream_resume(writer, writer->links[what]);
     }
@@ -253,12 +240,14 @@ static enum step wait_for_work(struct link_writer *writer) {
     uint64_t cursor = ring_first(loop->ring);
     if (writer->n_full == 0)
         return wait_for_record(writer);
-    if (writer->n_links == 1)
-        return wait_poll(writer, FULL_LOOK_MS); /* the ring has nothing that could be written */
-    if (!ring_prepare_poll(loop->ring, cursor))
+    bool has_one = writer->n_links == 1; /* the ring has nothing that could be written */
+    if (!has_one && !ring_prepare_poll(loop->ring, cursor))
         return STEP_MORE;
-    enum step step = wait_poll(writer, FULL_LOOK_MS);
-    waiter_cancel(loop->self);
+    enum step step = writer->n_held > 0 ? link_writer_poll(writer, STREAM_PATH_LOOK_NS)
+                                        : wait_poll(writer, FULL_LOOK_MS);
+    if (!has_one)
+        waiter_cancel(loop->self);
+    stream_path_look_again(writer);
     return step;
 }
 
@@ -294,6 +283,8 @@ static int prepare(struct link_writer *writer, struct writer_link *link) {
     fair_attach(writer, link);
     if (link->format.is_datagram)
         return 0;
+    if ((link->overtaking = calloc(1, sizeof *link->overtaking)) == NULL)
+        return -ENOMEM;
     /* Edge-triggered: each time a full socket has room again is reported once. */
     return loop_watch(&writer->loop, link->fd, EPOLLOUT | EPOLLET, link->slot);
 }
@@ -310,7 +301,7 @@ int link_writer_attach(struct link_writer *writer, unsigned slot, uint32_t link_
     writer->links[slot] = link;
     writer->n_links++;
     /* What a predecessor or another link has set is of a queue that is gone. */
-    peer_set(&writer->loop.peers->slots[slot].waiting_since_ns, 0);
+    peer_set(&writer->loop.peers->by_link_writer[slot].waiting_since_ns, 0);
     int error = prepare(writer, link);
     if (error < 0)
         link_writer_detach(writer, slot);
@@ -333,6 +324,7 @@ void link_writer_detach(struct link_writer *writer, unsigned slot) {
     if (link->fd >= 0)
         loop_unwatch(&writer->loop, link->fd);
     link_queue_free(&link->queue);
+    free(link->overtaking);
     free(link);
     writer->links[slot] = NULL;
     writer->n_links--;

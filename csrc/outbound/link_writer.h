@@ -5,6 +5,8 @@
 #include "loop/loop.h"
 #include "loop/link_queue.h"
 #include "outbound/drr.h"
+#include "outbound/overtaking.h"
+#include "outbound/path_queue.h"
 #include "outbound/uplink.h"
 
 /* The link to one peer: its stream, or where it is on UDP. */
@@ -20,6 +22,9 @@ struct writer_link {
     bool is_full;      /* the socket has no room; epoll reports when it has */
     int broken;        /* the errno that ended it, not yet reported */
     uint64_t n_unsent; /* bytes that its socket had in the kernel when last looked at */
+    struct path_queue path;
+    struct overtaking *overtaking; /* NULL on UDP */
+    bool is_held;                  /* full, since it has enough on its way: stream_path.h */
 
     /* on UDP: datagram_writer.c */
     struct udp_address endpoint;
@@ -29,6 +34,22 @@ struct writer_link {
     struct refusals trains;       /* UDP_SEGMENT on the route to this peer */
     uint64_t sourceless_until_ns; /* until then no source address is set; 0: it is set */
 };
+
+enum { BATCH_RECORDS_MAX = 256 };
+
+/* Records that have overtaken others, which come first to be released: where they end. */
+struct written_early {
+    uint64_t ends[BATCH_RECORDS_MAX];
+    int n;
+    uint64_t seen_end; /* up to there all were looked at */
+};
+
+/* Asked in the ring's order, with `*next` 0 at first. */
+static inline bool early_has(const struct written_early *early, int *next, uint64_t end) {
+    while (*next < early->n && early->ends[*next] < end)
+        ++*next;
+    return *next < early->n && early->ends[*next] == end;
+}
 
 /* The uplink that all share: fair_writer.c. */
 struct fair {
@@ -45,15 +66,15 @@ struct link_writer {
     struct loop loop; /* first: link_writer_of */
     struct writer_link *links[N_PEER_SLOTS];
     unsigned n_links;
+    struct written_early early;
     struct loop_socket sockets[N_SOCKETS];
     struct queue_pool queue_pool; /* of the links' queues */
     unsigned n_full;              /* links that wait for room in their socket */
+    unsigned n_held;              /* of them, those that are held */
     unsigned n_broken;            /* links with an error that is not yet reported */
     unsigned n_too_long;          /* links with a datagram too long that is not yet reported */
     struct fair fair;
 };
-
-enum { BATCH_RECORDS_MAX = 256 };
 
 /* The records of the ring that one pass works on. */
 struct batch {
@@ -63,6 +84,7 @@ struct batch {
     uint64_t ends[BATCH_RECORDS_MAX]; /* the ring's cursor behind each */
     bool is_done[BATCH_RECORDS_MAX];
     int n;
+    bool has_flows; /* of some is known of which flow they are */
 };
 
 /* A copy of `common` begins it. NULL with errno set on failure. */

@@ -23,10 +23,10 @@ void parking_add(struct tun_reader *reader, const struct frame *frame,
     unsigned slot = (unsigned)arrival->slot;
     struct queue_entry entry = {.length = (uint32_t)(VNET_LENGTH + frame->length),
                                 .enqueued_ns = arrival->now_ns};
-    struct peer_slot *peer = &reader->loop.peers->slots[slot];
+    const struct peer_inbound *peer = &reader->loop.peers->by_link_reader[slot];
     bool is_on_udp = atomic_load_explicit(&peer->endpoint_version, memory_order_relaxed) != 0;
     parking_want_session(reader, slot, arrival->now_ns);
-    if (reader->holds || !is_on_udp ||
+    if (reader->hold.is_wanted || !is_on_udp ||
         !parking_append(reader->parking, slot, answer_origin(reader, frame), &entry, frame->vnet))
         drop_without_session(reader, slot, frame);
 }
@@ -43,8 +43,8 @@ static void drop_without_session(struct tun_reader *reader, unsigned slot,
                                  const struct frame *frame) {
     uint64_t n_packets = message_count_packets(reader->loop.mode, frame->vnet, frame->length);
     frame_drop(reader, DROP_tun_reader_no_session, n_packets, frame->length);
-    stats_add(&reader->loop.peers->slots[slot].no_session_packets, n_packets);
-    if (!reader->holds)
+    stats_add(&reader->loop.peers->by_tun_reader[slot].no_session_packets, n_packets);
+    if (!reader->hold.is_wanted)
         answer_sender(reader, ANSWER_NO_SESSION, slot, frame, 0);
 }
 
@@ -54,7 +54,7 @@ static void drop_first(struct tun_reader *reader, unsigned i) {
     struct queue_entry entry;
     const uint8_t *bytes;
     parking_first(reader->parking, i, &entry, &bytes);
-    struct frame frame = {(uint8_t *)(uintptr_t)bytes, entry.length - VNET_LENGTH};
+    struct frame frame = {(uint8_t *)(uintptr_t)bytes, entry.length - VNET_LENGTH, 0};
     captured_waited(reader, reader->parking->peers[i].slot, &frame);
     drop_without_session(reader, reader->parking->peers[i].slot, &frame);
     parking_pop(reader->parking, i);
@@ -63,7 +63,7 @@ static void drop_first(struct tun_reader *reader, unsigned i) {
 /* By its address again, which another peer may have now; a copy of a flooded frame has none. */
 static void forward_again(struct tun_reader *reader, struct ring_record *record, unsigned slot,
                           size_t length, struct arrival *arrival) {
-    struct frame frame = {frame_target(reader, record), length - VNET_LENGTH};
+    struct frame frame = {frame_target(reader, record), length - VNET_LENGTH, 0};
     arrival->slot = (int)slot;
     if (reader->flooding == NULL)
         frame_forward(reader, record, length, arrival);

@@ -8,7 +8,10 @@ void queued_mark(struct link_writer *writer, struct writer_link *link,
     struct queue_entry first = {.enqueued_ns = rest != NULL ? rest->enqueued_ns : 0};
     if (!link_queue_is_empty(queue))
         link_queue_first(queue, &first);
-    peer_set(&writer->loop.peers->slots[link->slot].waiting_since_ns, first.enqueued_ns);
+    bool was_inserted = link->overtaking != NULL && first.waits == 0 && !first.is_rest;
+    if (!link_queue_is_empty(queue) && was_inserted)
+        return; /* the oldest waits behind it, and is marked already */
+    peer_set(&writer->loop.peers->by_link_writer[link->slot].waiting_since_ns, first.enqueued_ns);
 }
 
 /* Empties the queue that uses most of the pool: its peer reads least of what it is sent. false:
@@ -25,6 +28,8 @@ static bool cut_longest(struct link_writer *writer, struct writer_link *link) {
     if (longest == link)
         return false;
     uint64_t n_packets = link_queue_cut(&longest->queue);
+    if (longest->overtaking != NULL)
+        overtaking_none_waits(longest->overtaking);
     link_writer_dropped(writer, longest->slot, DROP_link_writer_link_full, (uint32_t)n_packets);
     queued_mark(writer, longest, NULL);
     return true;
@@ -39,6 +44,19 @@ bool queued_append(struct link_writer *writer, struct writer_link *link,
            link_queue_append(queue, entry, bytes);
 }
 
+/* true: it goes before those that wait for the stream. Else it is one of them from now on. */
+static bool insert(struct writer_link *link, const struct ring_view *record,
+                   struct queue_entry *entry) {
+    if (link->overtaking == NULL || entry->is_rest)
+        return false;
+    if (overtaking_arrives(link->overtaking, record->flow, record->length) &&
+        link_queue_insert(&link->queue, entry, record->payload))
+        return true;
+    entry->waits = 1 + record->flow;
+    overtaking_waits(link->overtaking, record->flow, true);
+    return false;
+}
+
 void queued_add(struct link_writer *writer, struct writer_link *link,
                 const struct ring_view *record, size_t n_sent) {
     struct queue_entry entry = {
@@ -50,7 +68,8 @@ void queued_add(struct link_writer *writer, struct writer_link *link,
         .ecn = record->ecn,
         .enqueued_ns = record->enqueued_ns,
     };
-    if (!queued_append(writer, link, &entry, record->payload + n_sent))
+    if (!insert(link, record, &entry) &&
+        !queued_append(writer, link, &entry, record->payload + n_sent))
         captured_drop(writer, record, DROP_link_writer_link_full);
     else if (!link->format.is_datagram) /* datagrams are captured when they are sent */
         captured_record(writer, record, N_DROPS);

@@ -31,7 +31,7 @@ static struct tun_reader_link *link_of(struct tun_reader *reader, const struct r
     if (record->slot >= N_PEER_SLOTS || record->segment != SEGMENT_WHOLE)
         return NULL;
     struct tun_reader_link *link = reader->links[record->slot];
-    const struct peer_slot *peer = &reader->loop.peers->slots[record->slot];
+    const struct peer_link *peer = &reader->loop.peers->by_link_writer[record->slot];
     uint64_t allowed = atomic_load_explicit(&peer->in_place_link, memory_order_relaxed);
     bool is_of_the_link = link != NULL && link->id == record->link_id && link->id == allowed;
     return is_of_the_link ? link : NULL;
@@ -39,7 +39,7 @@ static struct tun_reader_link *link_of(struct tun_reader *reader, const struct r
 
 static void account(struct tun_reader *reader, const struct ring_view *record) {
     struct loop *loop = &reader->loop;
-    struct peer_slot *peer = &loop->peers->slots[record->slot];
+    struct peer_link *peer = &loop->peers->by_link_writer[record->slot];
     stats_batch(loop->neighbour_stats, 1);
     if (record->n_packets == 0)
         return; /* a keepalive: not a user's packet */
@@ -55,7 +55,8 @@ static bool send_datagram(struct tun_reader *reader, struct tun_reader_link *lin
     struct loop *loop = &reader->loop;
     if (link->paused_until_ns > record->enqueued_ns)
         return false;
-    peer_read_endpoint(&loop->peers->slots[record->slot], &link->endpoint_version, &link->endpoint);
+    peer_read_endpoint(&loop->peers->by_link_reader[record->slot], &link->endpoint_version,
+                       &link->endpoint);
     const struct loop_socket *where = &reader->sockets[link->endpoint.socket_index % N_SOCKETS];
     if (where->fd < 0 || has_a_queue(reader, where->fd))
         return false;
@@ -131,12 +132,12 @@ void send_in_place_reset(struct loop *loop) {
     atomic_store(&loop->ring->shared->written_stream, 0);
     atomic_store(&loop->ring->shared->written_bytes, 0);
     for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++)
-        peer_set(&loop->peers->slots[slot].in_place_link, 0);
+        peer_set(&loop->peers->by_link_writer[slot].in_place_link, 0);
 }
 
 void send_in_place_allow(struct link_writer *writer, const struct writer_link *link, bool may) {
     may = may && !link->is_blocked && !link->has_ended;
-    peer_set(&writer->loop.peers->slots[link->slot].in_place_link, may ? link->id : 0);
+    peer_set(&writer->loop.peers->by_link_writer[link->slot].in_place_link, may ? link->id : 0);
 }
 
 void send_in_place_take_over(struct link_writer *writer) {

@@ -12,7 +12,7 @@ bool shaped_out_take(struct tun_reader *reader, const struct frame *frame,
         return shaped.passes;
     frame_drop(reader, shaped.is_cut_off ? DROP_tun_reader_quota : DROP_tun_reader_rate_limit,
                shaped.n_dropped, shaped.dropped_bytes);
-    stats_add(&reader->loop.peers->slots[slot].limited_outbound_packets, shaped.n_dropped);
+    stats_add(&reader->loop.peers->by_tun_reader[slot].limited_outbound_packets, shaped.n_dropped);
     return false;
 }
 
@@ -20,11 +20,11 @@ bool shaped_out_take(struct tun_reader *reader, const struct frame *frame,
 static void forward(struct tun_reader *reader, struct ring_record *record,
                     const struct queue_entry *entry, const uint8_t *bytes,
                     const struct arrival *arrival) {
-    struct frame frame = {frame_target(reader, record), entry->length - VNET_LENGTH};
+    struct frame frame = {frame_target(reader, record), entry->length - VNET_LENGTH, 0};
     unsigned slot = (unsigned)arrival->slot;
     if (!frame_link_is_open(reader, reader->links[slot], arrival->boottime_ns)) {
         frame_drop(reader, DROP_tun_reader_no_session, entry->n_packets, frame.length);
-        stats_add(&reader->loop.peers->slots[slot].no_session_packets, entry->n_packets);
+        stats_add(&reader->loop.peers->by_tun_reader[slot].no_session_packets, entry->n_packets);
         return;
     }
     memcpy(frame.vnet, bytes, entry->length);

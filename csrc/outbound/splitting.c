@@ -78,6 +78,7 @@ static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_l
     if (message_check_own(reader->loop.mode, &vnet, frame->vnet, frame->length) < 0)
         return DROP_tun_reader_bad_virtio;
     splitting->n_packets = gso_split_begin(&splitting->split, &vnet, packet, frame->length);
+    splitting->flow = frame->flow;
     splitting->ecn = ecn_of_frame(reader->loop.mode, packet, frame->length);
     bool is_too_long =
         path_fit(reader, link, packet, gso_segment_length(&splitting->split, 0)) != FITS;
@@ -187,6 +188,7 @@ static int segments_a_record(const struct tun_reader *reader, const struct tun_r
     const struct ring_record like = {.slot = (unsigned)splitting->arrival.slot,
                                      .link_id = link->id,
                                      .ecn = splitting->ecn,
+                                     .flow = splitting->flow,
                                      .length = (uint32_t)space};
     return train_fill_take(&reader->train_fill, &like, left);
 }
@@ -209,10 +211,13 @@ static bool fill_record(struct tun_reader *reader, struct tun_reader_link *link,
                         struct ring_record *record) {
     struct splitting *splitting = reader->splitting;
     struct message_outbound message = {.start = (uint8_t *)record + sizeof *record,
-                                       .ecn = splitting->ecn};
+                                       .ecn = splitting->ecn,
+                                       .flow = splitting->flow};
     if (splitting->in_pieces && splitting->next == splitting->n_segments - 1)
         splitting->in_pieces = last_needs_pieces(reader, link);
     int wanted = segments_a_record(reader, link);
+    if (reader->loop.wire == WIRE_WIREGUARD) /* near the end of a key each draws its own */
+        (void)session_draw(link->sending, (unsigned)(splitting->in_pieces ? 2 * wanted : wanted));
     size_t n_bytes = 0, first = 0, length = 1;
     for (; message.n_packets < wanted && length > 0; message.n_packets += length > 0) {
         size_t packet = gso_segment_length(&splitting->split, splitting->next);

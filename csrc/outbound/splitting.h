@@ -30,6 +30,7 @@ struct splitting {
     bool in_pieces;         /* each segment goes as two halves: the peer joins them */
     bool in_fragments;      /* each segment is too long for the path, and goes in fragments */
     struct arrival arrival; /* of the frame */
+    uint32_t flow;          /* as its records say */
     enum ecn ecn;           /* of each segment, by the frame's header */
     uint32_t link_id;       /* the frame is split for this link; the rest of it goes to no other */
     struct gso_split split;

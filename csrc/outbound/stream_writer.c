@@ -9,15 +9,18 @@
 #include "outbound/fair_writer.h"
 #include "outbound/queued.h"
 #include "outbound/send_in_place.h"
+#include "outbound/stream_path.h"
 
 /* The batch's records for one link: their places in it, and their bytes. */
 struct chosen {
     int places[BATCH_RECORDS_MAX];
     struct iovec iov[BATCH_RECORDS_MAX];
     int n;
+    int n_overtaking; /* of them, which are the first */
 };
 
-static void choose(const struct batch *batch, int first, struct chosen *chosen);
+static void write_records(struct link_writer *writer, struct batch *batch, int first);
+static void choose(const struct batch *batch, int first, uint64_t seen_end, struct chosen *chosen);
 static int write_chosen(struct link_writer *writer, struct writer_link *link, struct batch *batch,
                         struct chosen *chosen);
 static int account_written(struct link_writer *writer, struct batch *batch,
@@ -26,12 +29,45 @@ static int account_written(struct link_writer *writer, struct batch *batch,
 static void set_full(struct link_writer *writer, struct writer_link *link, bool is_full) {
     writer->n_full += (unsigned)is_full - (unsigned)link->is_full;
     link->is_full = is_full;
+    stream_path_hold(writer, link, false);
 }
 
 static void set_broken(struct link_writer *writer, struct writer_link *link, int error) {
     set_full(writer, link, false);
     writer->n_broken += link->broken == 0;
     link->broken = error;
+}
+
+/* Of the buffers' bytes at most `n_max`, and as many as the path has room for; returns how many the
+ * socket took. */
+static size_t write_some(struct link_writer *writer, struct writer_link *link, struct iovec *iov,
+                         int n_iov, size_t n_max, size_t room) {
+    size_t n_most = room < n_max ? room : n_max, n_wanted = 0;
+    for (int i = 0; i < n_iov; i++) {
+        if (iov[i].iov_len > n_most - n_wanted) {
+            iov[i].iov_len = n_most - n_wanted;
+            n_iov = i + 1;
+        }
+        n_wanted += iov[i].iov_len;
+    }
+    ssize_t n = 0;
+    do {
+        if (n_wanted == 0)
+            break;
+        n = writev(link->fd, iov, n_iov);
+        stats_call(writer->loop.stats, CALL_writev);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno != EAGAIN) {
+        set_broken(writer, link, errno);
+    } else if (n < 0 || (size_t)n < n_wanted) {
+        set_full(writer, link, true); /* the kernel has noted it and will report room */
+        stream_path_watch(writer, link);
+    } else if (n_wanted == room) {
+        set_full(writer, link, true); /* no event will: it is looked at again */
+        stream_path_hold(writer, link, true);
+    }
+    overtaking_wrote(link->overtaking, n > 0 ? (size_t)n : 0);
+    return n > 0 ? (size_t)n : 0;
 }
 
 /* -- what a holder of the token has begun ------------------------------------------------------ */
@@ -51,50 +87,105 @@ void stream_take_rest(struct link_writer *writer, size_t n_sent) {
     ring_release(writer->loop.ring, batch.ends[0], writer->loop.stats);
 }
 
+/* -- the batch --------------------------------------------------------------------------------- */
+
+/* Keeps in mind what of the batch is done but, behind the first `n_released`, not released. */
+static void note_early(struct link_writer *writer, const struct batch *batch, int n_released) {
+    writer->early.n = 0;
+    if (batch->n > 0)
+        writer->early.seen_end = batch->ends[batch->n - 1];
+    for (int i = n_released; i < batch->n; i++)
+        if (batch->is_done[i])
+            writer->early.ends[writer->early.n++] = batch->ends[i];
+}
+
+int streams_write(struct link_writer *writer, struct batch *batch) {
+    int n_released = 0;
+    for (; n_released < batch->n; n_released++) {
+        int i = n_released;
+        const struct ring_view *record = batch->records[i];
+        if (batch->is_done[i])
+            continue;
+        if (batch->links[i] != NULL) {
+            write_records(writer, batch, i);
+        } else if (writer->loop.wire == WIRE_WIREGUARD || record->slot != 0) {
+            captured_drop(writer, record, DROP_link_writer_no_link);
+            batch->is_done[i] = true;
+        }
+        if (!batch->is_done[i])
+            break; /* it stays in the ring, and so does all that is behind it */
+    }
+    note_early(writer, batch, n_released);
+    return n_released;
+}
+
 /* -- the records of one link ------------------------------------------------------------------- */
 
-void stream_write(struct link_writer *writer, struct batch *batch, int first) {
+/* Of those behind the first `n_done`; what has overtaken others only if there is nothing else. */
+static const struct ring_view *oldest(const struct batch *batch, const struct chosen *chosen,
+                                      int n_done) {
+    bool has_others = chosen->n > chosen->n_overtaking;
+    int i = has_others && n_done < chosen->n_overtaking ? chosen->n_overtaking : n_done;
+    return i < chosen->n ? batch->records[chosen->places[i]] : NULL;
+}
+
+/* Writes, queues or leaves all of the batch's records for the link of its record `first`; marks
+ * those as done that need nothing more. */
+static void write_records(struct link_writer *writer, struct batch *batch, int first) {
     struct writer_link *link = batch->links[first];
     struct chosen chosen;
     int n_done = 0;
-    choose(batch, first, &chosen);
+    choose(batch, first, writer->early.seen_end, &chosen);
     if (!link->is_full && link_queue_is_empty(&link->queue))
         n_done = write_chosen(writer, link, batch, &chosen);
     for (; writer->n_links > 1 && n_done < chosen.n; n_done++) {
         queued_add(writer, link, batch->records[chosen.places[n_done]], 0);
         batch->is_done[chosen.places[n_done]] = true;
     }
-    queued_mark(writer, link, n_done < chosen.n ? batch->records[chosen.places[n_done]] : NULL);
+    queued_mark(writer, link, oldest(batch, &chosen, n_done));
 }
 
-static void choose(const struct batch *batch, int first, struct chosen *chosen) {
+static void add(struct chosen *chosen, const struct batch *batch, int place) {
+    const struct ring_view *record = batch->records[place];
+    if (batch->is_done[place])
+        return;
+    chosen->iov[chosen->n] = (struct iovec){record->payload, record->length};
+    chosen->places[chosen->n++] = place;
+}
+
+/* Those that overtake, which are put first. */
+static void choose_overtaking(const struct batch *batch, int first, struct chosen *chosen,
+                              uint64_t seen_end, bool *overtakes) {
     const struct writer_link *link = batch->links[first];
-    chosen->n = 0;
+    struct overtaken overtaken = {0};
     for (int i = first; i < batch->n; i++) {
         const struct ring_view *record = batch->records[i];
-        if (batch->links[i] != link)
-            continue;
-        chosen->iov[chosen->n] = (struct iovec){record->payload, record->length};
-        chosen->places[chosen->n++] = i;
+        overtakes[i] = batch->links[i] == link && !batch->is_done[i] &&
+                       overtaking_next(link->overtaking, &overtaken, record->flow, record->length,
+                                       batch->ends[i] > seen_end);
+        if (overtakes[i])
+            add(chosen, batch, i);
     }
+    chosen->n_overtaking = chosen->n;
+}
+
+static void choose(const struct batch *batch, int first, uint64_t seen_end, struct chosen *chosen) {
+    const struct writer_link *link = batch->links[first];
+    bool overtakes[BATCH_RECORDS_MAX], any = batch->has_flows && !link->is_full;
+    chosen->n = chosen->n_overtaking = 0;
+    if (any)
+        choose_overtaking(batch, first, chosen, seen_end, overtakes);
+    for (int i = first; i < batch->n; i++)
+        if (batch->links[i] == link && !(any && overtakes[i]))
+            add(chosen, batch, i);
 }
 
 /* Returns how many of the chosen records need nothing more. */
 static int write_chosen(struct link_writer *writer, struct writer_link *link, struct batch *batch,
                         struct chosen *chosen) {
-    size_t n_wanted = 0;
-    for (int i = 0; i < chosen->n; i++)
-        n_wanted += chosen->iov[i].iov_len;
-    ssize_t n;
-    do {
-        n = writev(link->fd, chosen->iov, chosen->n);
-        stats_call(writer->loop.stats, CALL_writev);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno != EAGAIN)
-        set_broken(writer, link, errno);
-    else if (n < 0 ? errno == EAGAIN : (size_t)n < n_wanted)
-        set_full(writer, link, true); /* the kernel has noted it and will report room */
-    return account_written(writer, batch, chosen, n > 0 ? (size_t)n : 0);
+    size_t room = stream_path_room(writer, link);
+    size_t n = write_some(writer, link, chosen->iov, chosen->n, SIZE_MAX, room);
+    return account_written(writer, batch, chosen, n);
 }
 
 /* The socket took n_written bytes. */
@@ -127,25 +218,15 @@ size_t stream_write_queued(struct link_writer *writer, struct writer_link *link,
     struct iovec iov[BATCH_RECORDS_MAX];
     struct queue_entry entry;
     int n_iov = link_queue_gather(queue, iov, BATCH_RECORDS_MAX);
-    size_t n_wanted = 0;
-    for (int i = 0; i < n_iov; i++) {
-        if (iov[i].iov_len >= n_max - n_wanted) {
-            iov[i].iov_len = n_max - n_wanted;
-            n_iov = i + 1;
-        }
-        n_wanted += iov[i].iov_len;
-    }
-    ssize_t n = writev(link->fd, iov, n_iov);
+    size_t room = stream_path_room(writer, link);
+    size_t n_written = write_some(writer, link, iov, n_iov, n_max, room);
     uint64_t now_ns = clock_now_ns();
-    stats_call(writer->loop.stats, CALL_writev);
-    if (n < 0 && errno == EAGAIN)
-        set_full(writer, link, true);
-    else if (n < 0 && errno != EINTR)
-        set_broken(writer, link, errno);
-    size_t n_written = n > 0 ? (size_t)n : 0;
-    for (size_t left = n_written; link_queue_consume(queue, left, &entry); left = 0)
+    for (size_t left = n_written; link_queue_consume(queue, left, &entry); left = 0) {
+        if (entry.waits > 0)
+            overtaking_waits(link->overtaking, entry.waits - 1, false);
         link_writer_sent(writer, link->slot, entry.n_packets, entry.n_bytes,
                          now_ns - entry.enqueued_ns);
+    }
     link_queue_rest(queue, now_ns);
     return n_written;
 }

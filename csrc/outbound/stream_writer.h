@@ -1,9 +1,11 @@
 /* stream_writer: the link-writer's records for peers on streams, a writev each link.
  *
  * The records are messages with their length prefix already. The rest of a message that is half out
- * goes to the link's own queue (link_queue.h). What else a full socket does not take:
+ * goes to the link's own queue (link_queue.h). What else a full socket does not take, or one that has enough
+ * on its way (stream_path.h):
  *
- *   the only link      it stays in the ring, which then pushes back on the tun-reader
+ *   the only link      it stays in the ring, which then pushes back on the tun-reader; small frames of flows
+ *                      that send little overtake it there (overtaking.h)
  *   one of many        it goes to the link's queue, so that the ring goes on for the others; what
  *                      that cannot hold is dropped, and counted for the peer
  */
@@ -12,9 +14,9 @@
 
 #include "outbound/link_writer.h"
 
-/* Writes, queues or leaves all of the batch's records for the link of its record `first`; marks
- * those as done that need nothing more. */
-void stream_write(struct link_writer *writer, struct batch *batch, int first);
+/* Writes, queues, leaves or drops what of the batch is not on UDP; returns how many records, from the first
+ * on, can be released. */
+int streams_write(struct link_writer *writer, struct batch *batch);
 /* The socket has room again: writes what is in the link's queue, or has it take turns. */
 void stream_resume(struct link_writer *writer, struct writer_link *link);
 /* Returns 0 or -errno: -ENOBUFS if there is no room. */

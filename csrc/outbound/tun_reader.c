@@ -179,14 +179,14 @@ static enum step wait_for_frame(struct tun_reader *reader) {
 /* For how many more ms the device is left alone because the only session is in the making. */
 static int hold_ms(struct tun_reader *reader) {
     const struct tun_reader_link *link = reader->links[0];
-    if (!reader->holds || (link != NULL && link->sending != NULL)) {
-        reader->held_since_ns = 0;
+    if (!reader->hold.is_wanted || (link != NULL && link->sending != NULL)) {
+        reader->hold.since_ns = 0;
         return 0;
     }
     uint64_t now_ns = clock_now_ns();
-    if (reader->held_since_ns == 0)
-        reader->held_since_ns = now_ns;
-    uint64_t held_ms = (now_ns - reader->held_since_ns) / 1000000;
+    if (reader->hold.since_ns == 0)
+        reader->hold.since_ns = now_ns;
+    uint64_t held_ms = (now_ns - reader->hold.since_ns) / 1000000;
     return held_ms < HOLD_MS ? (int)(HOLD_MS - held_ms) : 0;
 }
 

@@ -21,6 +21,7 @@ struct tun_reader_link {
     struct link_format format;
     struct sending_key *sending; /* NULL: there is no session */
     struct codel codel;
+    bool has_waited;   /* for its stream: the link-writer wants to know its flows */
     size_t packet_max; /* longer packets do not fit the path; 0: any fit */
     size_t whole_max;  /* longer packets go without "don't fragment"; 0: none do */
 
@@ -29,6 +30,12 @@ struct tun_reader_link {
     struct udp_address endpoint; /* on UDP */
     uint64_t endpoint_version;
     uint64_t paused_until_ns; /* CLOCK_MONOTONIC: the kernel refuses datagrams */
+};
+
+/* Whether it waits for a session before it reads and drops. */
+struct device_hold {
+    bool is_wanted;
+    uint64_t since_ns; /* 0: it does not wait now */
 };
 
 struct tun_reader {
@@ -41,17 +48,17 @@ struct tun_reader {
     size_t mss_mtu;                        /* TCP is to fit this; 0: as it likes */
     struct answer_limit answers;           /* which packets ICMP answers */
     bool keeps_all;                        /* drops nothing for its delay; for tests that count */
-    bool holds;                            /* waits for a session before it reads and drops */
-    uint64_t held_since_ns;                /* 0: it does not wait now */
-    struct splitting *splitting;           /* the frame that is being split */
-    struct train_fill train_fill;          /* by the last record */
-    struct flooding *flooding;             /* the frame that goes to all peers; NULL: no switch */
-    int origin;                            /* slot of the frame's sender, -1: the device */
-    struct own_packets *own_packets;       /* recognises our own outer packets */
-    struct parking *parking;               /* frames that wait for a session */
-    struct shaping shaping;                /* peers with a rate limit */
-    int wanted_slot;                       /* needs a session, to be reported; -1: none */
-    uint64_t wanted_ns[N_PEER_SLOTS];      /* when that was last reported */
+    struct device_hold hold;
+    struct sending_counters *sending; /* NULL: the wire is not sealed */
+    struct splitting *splitting;      /* the frame that is being split */
+    struct train_fill train_fill;     /* by the last record */
+    struct flooding *flooding;        /* the frame that goes to all peers; NULL: no switch */
+    int origin;                       /* slot of the frame's sender, -1: the device */
+    struct own_packets *own_packets;  /* recognises our own outer packets */
+    struct parking *parking;          /* frames that wait for a session */
+    struct shaping shaping;           /* peers with a rate limit */
+    int wanted_slot;                  /* needs a session, to be reported; -1: none */
+    uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
 };
 
 /* A copy of `common` begins it. NULL with errno set on failure. */

@@ -77,7 +77,8 @@ static bool seal_next(struct tun_reader *reader, struct tun_reader_link *link,
         .length = PIECE_HEADER + length_of(splitting, i),
     };
     memcpy(covered, content, sizeof covered);
-    piece_write_header(content, (unsigned)i, (uint16_t)(link->sending->counter - (uint64_t)i),
+    piece_write_header(content, (unsigned)i,
+                       (uint16_t)(session_next_counter(link->sending) - (uint64_t)i),
                        splitting->whole, splitting->slice);
     bool is_sealed =
         frame_seal_from(reader, link, (unsigned)splitting->arrival.slot, content, &piece);
@@ -111,7 +112,9 @@ bool whole_pieces_fill(struct tun_reader *reader, struct tun_reader_link *link,
         splitting->next = 0;
     }
     int n = train_fill_take(&reader->train_fill, &like, splitting->n_segments - splitting->next);
-    bool is_sealed = true;
+    /* All at the beginning: their counters follow one another, by which the peer knows them. */
+    bool is_sealed =
+        splitting->next > 0 || session_draw(link->sending, (unsigned)splitting->n_segments);
     for (int i = 0; i < n && is_sealed; i++)
         is_sealed = seal_next(reader, link, &message);
     message.n_packets = count_packets(splitting);

@@ -54,8 +54,9 @@ struct message_outbound {
     uint8_t *start;
     size_t length;
     int n_packets;
-    bool is_bare; /* an IP packet without a type, which WireGuard pads */
-    enum ecn ecn; /* of the packet in it */
+    bool is_bare;  /* an IP packet without a type, which WireGuard pads */
+    enum ecn ecn;  /* of the packet in it */
+    uint32_t flow; /* 1 + its number (flow.h); 0: unknown */
 };
 
 /* `vnet` points at the frame's virtio_net_hdr[12]; the frame follows. MESSAGE_HEADROOM bytes before

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "session/secret_memory.h"
 #include "shared/shared_memory.h"
 #include "shared/stats.h"
 
@@ -21,9 +21,6 @@ enum { SENDING, RECEIVING, N_DIRECTIONS };
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
-
-/* All processors have this number. */
-enum { MEMFD_SECRET = 447 };
 
 struct key_region {
     struct key_area *areas[N_DIRECTIONS];
@@ -37,17 +34,6 @@ struct key_region {
 };
 
 /* -- memory ------------------------------------------------------------------------------------ */
-
-static int open_secret(void) {
-    int fd = (int)syscall(MEMFD_SECRET, O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    if (ftruncate(fd, sizeof(struct key_area)) == 0)
-        return fd;
-    int error = errno;
-    close(fd);
-    return -error;
-}
 
 static void *map(int fd, int protection) {
     void *memory = mmap(NULL, sizeof(struct key_area), protection, MAP_SHARED, fd, 0);
@@ -82,8 +68,8 @@ static void close_areas(struct key_region *region) {
 static int open_areas(struct key_region *region, bool is_secret) {
     region->is_secret = is_secret;
     for (unsigned i = 0; i < N_DIRECTIONS; i++) {
-        region->fds[i] =
-            is_secret ? open_secret() : shared_memory_open("fastun-keys", sizeof(struct key_area));
+        region->fds[i] = is_secret ? secret_memory_open(sizeof(struct key_area))
+                                   : shared_memory_open("fastun-keys", sizeof(struct key_area));
         int error = region->fds[i] < 0 ? region->fds[i] : 0;
         if (error == 0) {
             region->areas[i] = map(region->fds[i], PROT_READ | PROT_WRITE);

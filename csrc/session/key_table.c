@@ -40,6 +40,8 @@ static void remove_index(struct key_table *table, uint32_t index) {
 static void forget_at(struct key_table *table, unsigned slot, unsigned at) {
     struct receiving_key **keys = table->by_slot[slot];
     remove_index(table, keys[at]->index);
+    if (keys[at]->mark != NULL)
+        replay_mark_end(keys[at]->mark);
     receiving_key_free(keys[at]);
     memmove(&keys[at], &keys[at + 1], (N_RECEIVING_KEYS - 1 - at) * sizeof keys[0]);
     keys[N_RECEIVING_KEYS - 1] = NULL;
@@ -60,6 +62,30 @@ static void make_room(struct key_table *table, unsigned slot) {
     forget_at(table, slot, n_unused > 1 ? oldest_unused : 0);
 }
 
+static bool is_free(const struct key_table *table, unsigned slot, const struct replay_mark *mark) {
+    for (unsigned at = 0; at < N_RECEIVING_KEYS && table->by_slot[slot][at] != NULL; at++)
+        if (table->by_slot[slot][at]->mark == mark)
+            return false;
+    return true;
+}
+
+/* Goes on from the mark that a predecessor has left; else takes one that no key has. */
+static void give_mark(struct key_table *table, struct receiving_key *key) {
+    if (table->marks == NULL)
+        return;
+    key->mark = replay_marks_find(table->marks, key->slot, key->index);
+    if (key->mark != NULL) {
+        uint64_t next = replay_mark_next(key->mark);
+        receiving_key_use_up(key, next);
+        key->is_confirmed = next > 0;
+        return;
+    }
+    key->mark = table->marks->of_slot[key->slot];
+    while (!is_free(table, key->slot, key->mark))
+        key->mark++;
+    replay_mark_begin(key->mark, key->index);
+}
+
 struct receiving_key *key_table_add(struct key_table *table, unsigned slot, uint32_t index) {
     struct receiving_key *key = key_table_find(table, index);
     if (key != NULL)
@@ -74,9 +100,15 @@ struct receiving_key *key_table_add(struct key_table *table, unsigned slot, uint
     unsigned at = 0;
     while (table->by_slot[slot][at] != NULL)
         at++;
+    give_mark(table, key);
     table->by_slot[slot][at] = key;
     insert(table, key);
     return key;
+}
+
+struct receiving_key *key_table_take_over(struct key_table *table, unsigned slot, uint32_t index) {
+    bool has_mark = table->marks != NULL && replay_marks_find(table->marks, slot, index) != NULL;
+    return has_mark ? key_table_add(table, slot, index) : NULL;
 }
 
 void key_table_forget_slot(struct key_table *table, unsigned slot) {

@@ -18,7 +18,10 @@ enum {
     KEY_TABLE_PLACES = 2 * N_RECEIVING_KEYS * N_PEER_SLOTS,
 };
 
+_Static_assert((int)MARKS_A_SLOT == (int)N_RECEIVING_KEYS, "each key of a slot has a mark");
+
 struct key_table {
+    struct replay_marks *marks; /* NULL: no successor goes on */
     struct receiving_key *by_index[KEY_TABLE_PLACES];
     struct receiving_key *by_slot[N_PEER_SLOTS][N_RECEIVING_KEYS];
 };
@@ -29,6 +32,9 @@ struct receiving_key *key_table_find(const struct key_table *table, uint32_t ind
  * oldest of several keys that were never used makes way, else the oldest. NULL: no memory, or the
  * index is another peer's. */
 struct receiving_key *key_table_add(struct key_table *table, unsigned slot, uint32_t index);
+/* The same for a key that a predecessor has opened with, with what it has used up. NULL also where it
+ * left no mark. */
+struct receiving_key *key_table_take_over(struct key_table *table, unsigned slot, uint32_t index);
 void key_table_forget_slot(struct key_table *table, unsigned slot);
 
 #endif

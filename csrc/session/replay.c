@@ -25,3 +25,10 @@ bool replay_accept(struct replay *replay, uint64_t counter) {
     *block |= bit;
     return true;
 }
+
+void replay_use_up(struct replay *replay, uint64_t next) {
+    if (next > REJECT_AFTER_MESSAGES)
+        next = REJECT_AFTER_MESSAGES;
+    for (uint64_t used = next > REPLAY_BITS ? next - REPLAY_BITS : 0; used < next; used++)
+        replay_accept(replay, used);
+}

@@ -30,5 +30,7 @@ struct replay {
 
 /* Marks the counter; false when it was marked before, lies behind the window or is not allowed. */
 bool replay_accept(struct replay *replay, uint64_t counter);
+/* Nothing below `next` is accepted any more. */
+void replay_use_up(struct replay *replay, uint64_t next);
 
 #endif

@@ -1,18 +1,33 @@
 #define _GNU_SOURCE
 #include "session/secret_memory.h"
 
+#include "keys.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Small pieces share mappings: a region has those of one size class, a multiple of STEP with the
  * header. What is larger is a region of its own. */
 enum { STEP = 128, N_CLASSES = 24, REGION_BYTES = 16384, ALIGNMENT = 64 };
+
+/* memfd_secret's memory, once it is asked for. Its pages go back to the kernel only with all of it, so
+ * the place of a mapping is used again. */
+enum { FILE_BYTES = 64 * 1024 * 1024, N_PLACES = FILE_BYTES / REGION_BYTES, NO_PLACE = -1 };
+
+static struct {
+    int fd;              /* -1: memory is any memory, locked */
+    size_t place_bytes;  /* a region of pieces; only pieces are here */
+    int n_begun, n_free; /* places; those behind n_begun were never used */
+    int16_t free[N_PLACES];
+} secret_file = {.fd = -1};
 
 /* At the beginning of a mapping. One with room is in its class's list. */
 struct region {
@@ -22,6 +37,7 @@ struct region {
     struct header *free; /* pieces that were given back */
     size_t n_used;
     size_t n_made; /* those behind them were never given out */
+    int place;     /* in secret_file, or NO_PLACE */
 };
 
 /* Stands in front of every piece; its size keeps the piece aligned. */
@@ -60,22 +76,56 @@ static int protect(void *mapping, size_t mapped_bytes) {
     return 0;
 }
 
-static struct region *region_new(size_t piece_bytes) {
+/* MAP_FAILED: there is no such memory, no room left in it, or a limit on locked memory. */
+static void *map_secret(size_t mapped_bytes, int *place) {
+    if (secret_file.fd < 0 || mapped_bytes != secret_file.place_bytes)
+        return MAP_FAILED;
+    bool is_again = secret_file.n_free > 0;
+    if (!is_again && (size_t)(secret_file.n_begun + 1) * mapped_bytes > FILE_BYTES)
+        return MAP_FAILED;
+    int at = is_again ? secret_file.free[secret_file.n_free - 1] : secret_file.n_begun;
+    void *mapping = mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, secret_file.fd,
+                         (off_t)((size_t)at * mapped_bytes));
+    if (mapping == MAP_FAILED)
+        return MAP_FAILED;
+    secret_file.n_free -= is_again;
+    secret_file.n_begun += !is_again;
+    *place = at;
+    return mapping;
+}
+
+static void unmap(struct region *region) {
+    size_t mapped_bytes = region->mapped_bytes;
+    if (region->place != NO_PLACE) {
+        secret_file.free[secret_file.n_free++] = (int16_t)region->place;
+        explicit_bzero(region, mapped_bytes); /* the next one there begins with zeros */
+    }
+    munmap(region, mapped_bytes);
+}
+
+static size_t whole_pages(size_t bytes) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (bytes + page - 1) & ~(page - 1);
+}
+
+static struct region *region_new(size_t piece_bytes) {
     size_t least = sizeof(struct region) + piece_bytes;
-    size_t bytes = least < REGION_BYTES ? REGION_BYTES : least;
-    size_t mapped_bytes = (bytes + page - 1) & ~(page - 1);
-    struct region *region =
-        mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t mapped_bytes = whole_pages(least < REGION_BYTES ? REGION_BYTES : least);
+    int place = NO_PLACE;
+    struct region *region = map_secret(mapped_bytes, &place);
+    if (region == MAP_FAILED)
+        region =
+            mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (region == MAP_FAILED)
         return NULL;
     int error = protect(region, mapped_bytes);
+    region->mapped_bytes = mapped_bytes;
+    region->place = place;
     if (error < 0) {
-        munmap(region, mapped_bytes);
+        unmap(region);
         errno = -error;
         return NULL;
     }
-    region->mapped_bytes = mapped_bytes;
     region->piece_bytes = piece_bytes;
     return region;
 }
@@ -133,6 +183,38 @@ static struct header *take(struct region *region) {
     return header;
 }
 
+/* linux/unistd.h, where the libc's is older than the kernel; all processors have this number. */
+enum { MEMFD_SECRET = 447 };
+
+int secret_memory_hide(void) {
+    if (secret_file.fd >= 0)
+        return 0;
+    int fd = secret_memory_open(FILE_BYTES);
+    if (fd < 0)
+        return fd;
+    for (unsigned class = 0; class < N_CLASSES; class ++) {
+        struct region *empty = with_room[class];
+        if (empty == NULL || empty->n_used > 0)
+            continue;
+        unlist(empty); /* the one that stays is to be hidden, too */
+        unmap(empty);
+    }
+    secret_file.fd = fd;
+    secret_file.place_bytes = whole_pages(REGION_BYTES);
+    return 0;
+}
+
+int secret_memory_open(size_t size_bytes) {
+    int fd = (int)syscall(MEMFD_SECRET, O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (ftruncate(fd, (off_t)size_bytes) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
 /* -- pieces ------------------------------------------------------------------------------------ */
 
 static struct header *piece_new(size_t piece_bytes) {
@@ -187,7 +269,7 @@ void secret_memory_free(void *memory) {
         list(region);
     if (region->n_used == 0 && !is_last_with_room(region)) {
         unlist(region);
-        munmap(region, region->mapped_bytes);
+        unmap(region);
     }
     unlock();
 }

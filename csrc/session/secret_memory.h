@@ -1,5 +1,8 @@
 /* secret_memory: where keys live, and what a library derives from them.
  *
+ * After secret_memory_hide() (keys.h) new pieces are in memory of memfd_secret, which not even the
+ * kernel maps, as long as there is room and RLIMIT_MEMLOCK allows. Otherwise:
+ *
  * It is locked against swapping as far as RLIMIT_MEMLOCK allows (the kernel's answer is not an
  * error: a key on an encrypted or absent swap is no worse than no tunnel), never in a core dump,
  * never copied to a forked child, and wiped when it is given back. Small pieces of about the same
@@ -18,5 +21,9 @@ void *secret_memory_new(size_t size_bytes);
 void *secret_memory_resize(void *memory, size_t size_bytes);
 /* Wipes. NULL is allowed. */
 void secret_memory_free(void *memory);
+
+/* A descriptor of so many zeros in memory that only a mapping of it can read (memfd_secret, Linux 5.14);
+ * -errno. */
+int secret_memory_open(size_t size_bytes);
 
 #endif

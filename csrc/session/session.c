@@ -28,32 +28,57 @@ void receiving_key_free(struct receiving_key *receiving) {
     free(receiving);
 }
 
-/* -- counters ---------------------------------------------------------------------------------- */
-
-/* The gateway may say something when the tun-reader, whose counters are greater, is far ahead: its
- * messages would lie behind the window. Few as its counters are, each is remembered for good. */
-static bool accept_control(struct receiving_key *receiving, uint64_t counter) {
-    uint64_t *marks = &receiving->control_replay[counter / 64];
-    uint64_t bit = (uint64_t)1 << counter % 64;
-    if ((*marks & bit) != 0)
-        return false;
-    *marks |= bit;
-    return true;
-}
-
-static bool accept(struct receiving_key *receiving, uint64_t counter, const uint8_t *content,
-                   int length) {
-    if (counter < GATEWAY_COUNTERS && length > 0 && content[0] == MESSAGE_CONTROL)
-        return accept_control(receiving, counter);
-    return replay_accept(&receiving->replay, counter);
+static void set_mark(struct receiving_key *receiving) {
+    if (receiving->mark != NULL)
+        replay_mark_set(receiving->mark, receiving->replay.next);
 }
 
 void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter) {
-    for (uint64_t used = 0; used < counter; used++) {
-        replay_accept(&receiving->replay, used);
-        if (used < GATEWAY_COUNTERS)
-            accept_control(receiving, used);
+    replay_use_up(&receiving->replay, counter);
+    set_mark(receiving);
+}
+
+/* -- counters ---------------------------------------------------------------------------------- */
+
+uint64_t session_next_counter(const struct sending_key *sending) {
+    if (sending->next < sending->end)
+        return sending->next;
+    return sending_counter_drawn(sending->counter) - sending->base;
+}
+
+static bool is_same_session(const struct sending_key *one, const struct sending_key *other) {
+    return one->receiver_index == other->receiver_index && one->counter == other->counter &&
+           one->base == other->base;
+}
+
+void session_go_on(struct sending_key *sending, const struct sending_key *before) {
+    struct sending_counter *counter = sending->counter;
+    if (before != NULL && is_same_session(sending, before)) {
+        sending->next = before->next;
+        sending->end = before->end;
     }
+    if (atomic_load(&counter->base) == sending->base &&
+        atomic_load(&counter->index) == sending->receiver_index)
+        return;
+    atomic_store(&counter->n_blocks, 0); /* first: one killed behind it has sealed nothing yet */
+    atomic_store(&counter->base, sending->base);
+    atomic_store(&counter->index, sending->receiver_index);
+}
+
+/* Looked at before, so that nothing is drawn in vain for ever, and after: the gateway may have drawn
+ * the last one in between. */
+bool session_draw(struct sending_key *sending, unsigned n) {
+    if (sending->end - sending->next >= n)
+        return true;
+    sending->next = sending->end;
+    if (session_next_counter(sending) > REJECT_AFTER_MESSAGES - n)
+        return false;
+    uint64_t first = sending_counter_draw(sending->counter, n) - sending->base;
+    if (first > REJECT_AFTER_MESSAGES - n)
+        return false;
+    sending->next = first;
+    sending->end = first + n;
+    return true;
 }
 
 /* -- sealing ----------------------------------------------------------------------------------- */
@@ -76,10 +101,20 @@ static uint64_t count_blocks(size_t length) {
     return (length + AES_BLOCK - 1) / AES_BLOCK + 2;
 }
 
+uint64_t session_n_blocks(const struct sending_key *sending) {
+    return atomic_load_explicit(&sending->counter->n_blocks, memory_order_relaxed);
+}
+
+/* Before they are sealed: a successor counts no fewer. */
+static void add_blocks(struct sending_key *sending, uint64_t n) {
+    atomic_store_explicit(&sending->counter->n_blocks, session_n_blocks(sending) + n,
+                          memory_order_relaxed);
+}
+
 bool session_may_seal(const struct sending_key *sending) {
     bool has_blocks = sending->aead != AEAD_AES_256_GCM ||
-                      sending->n_blocks <= AES_BLOCKS_MAX - count_blocks(MESSAGE_MAX);
-    return has_blocks && sending->counter < REJECT_AFTER_MESSAGES;
+                      session_n_blocks(sending) <= AES_BLOCKS_MAX - count_blocks(MESSAGE_MAX);
+    return has_blocks && session_next_counter(sending) < REJECT_AFTER_MESSAGES;
 }
 
 bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu) {
@@ -92,11 +127,11 @@ bool session_seal(struct sending_key *sending, struct message_outbound *message,
 
 bool session_seal_from(struct sending_key *sending, const uint8_t *content,
                        struct message_outbound *message) {
-    if (!session_may_seal(sending))
+    if (!session_may_seal(sending) || !session_draw(sending, 1))
         return false;
     if (sending->aead == AEAD_AES_256_GCM)
-        sending->n_blocks += count_blocks(message->length);
-    uint64_t counter = sending->counter++; /* used up, whatever happens from here on */
+        add_blocks(sending, count_blocks(message->length));
+    uint64_t counter = sending->next++; /* used up, whatever happens from here on */
     if (seal_into(sending->key, counter, content, message->length, message->start) < 0)
         return false;
     message->start -= DATA_HEADER;
@@ -154,5 +189,8 @@ int session_open(struct receiving_key *receiving, const uint8_t *message, size_t
         return opened;
     receiving->counter = counter;
     /* Only what is authentic may move the window. */
-    return accept(receiving, counter, content, opened) ? opened : OPEN_REPLAYED;
+    if (!replay_accept(&receiving->replay, counter))
+        return OPEN_REPLAYED;
+    set_mark(receiving);
+    return opened;
 }

@@ -6,9 +6,9 @@
  * The content is padded to 16 bytes where it is a bare IP packet. No associated data; the nonce is
  * 4 zero bytes and the counter. Source: the WireGuard whitepaper 5.4.6; type 5 is fastun's own.
  *
- * A sending key belongs to the tun-reader alone, a receiving key to the link-reader alone; a
- * counter is never used twice because neither key outlives its process. The first GATEWAY_COUNTERS
- * are the exception: under them the gateway seals control messages.
+ * A sending key is the tun-reader's and the gateway's, which seals control messages; both draw the
+ * session's counters from one word (shared/sending_counters.h). A receiving key belongs to the
+ * link-reader alone.
  */
 #ifndef FASTUN_SESSION_SESSION_H
 #define FASTUN_SESSION_SESSION_H
@@ -17,8 +17,10 @@
 #include <stdint.h>
 
 #include "packet/encapsulation.h"
-#include "session/replay.h"
 #include "session/aead.h"
+#include "session/replay.h"
+#include "shared/replay_marks.h"
+#include "shared/sending_counters.h"
 
 enum { N_AEADS = 2 };
 
@@ -34,9 +36,10 @@ struct sending_key {
     struct aead_key *key;
     enum aead aead;
     uint32_t receiver_index;
-    uint64_t counter;    /* of the next message */
-    uint64_t expires_ns; /* CLOCK_BOOTTIME; no message is sealed from then on */
-    uint64_t n_blocks;   /* sealed under AES-256-GCM so far */
+    struct sending_counter *counter; /* where the session's counters are drawn, */
+    uint64_t base;                   /* less this */
+    uint64_t next, end;              /* those that are drawn and not used yet */
+    uint64_t expires_ns;             /* CLOCK_BOOTTIME; no message is sealed from then on */
 };
 
 /* A session may have a key for each cipher; the counters and their window are the session's. */
@@ -45,10 +48,11 @@ struct receiving_key {
     uint32_t index;
     unsigned slot;
     uint64_t expires_ns;
-    bool is_confirmed; /* something has opened under it */
+    bool is_confirmed; /* something has opened under it, */
+    bool is_reported;  /* and the gateway has heard of it, from this link-reader or before */
     uint64_t counter;  /* of the last that did */
     struct replay replay;
-    uint64_t control_replay[GATEWAY_COUNTERS / 64]; /* a bit for each counter of the gateway's */
+    struct replay_mark *mark; /* for a successor; NULL: there is to be none */
 };
 
 void sending_key_free(struct sending_key *sending);
@@ -58,8 +62,20 @@ void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter);
 
 /* The length of a bare packet that is padded, but not beyond `mtu` bytes (0: no limit). */
 size_t session_padded(size_t length, size_t mtu);
+/* Goes on where the session is: another cipher of the same, or a successor of the tun-reader that was
+ * killed. The peer has one replay window, and the limit of blocks is the session's. `before` is the
+ * key that is replaced; NULL: there was none. */
+void session_go_on(struct sending_key *sending, const struct sending_key *before);
+/* The counter that is used next, unless the gateway draws it first. */
+uint64_t session_next_counter(const struct sending_key *sending);
+/* Blocks that were sealed under AES-256-GCM so far. */
+uint64_t session_n_blocks(const struct sending_key *sending);
 /* Whether one more message of any length may be sealed under the key. */
 bool session_may_seal(const struct sending_key *sending);
+/* Draws the counters of the next `n` messages, which follow one another, with one atomic add; without
+ * it each message draws its own. What is left of those drawn before, because they were not sealed
+ * after all, is used first, or if fewer than n not at all. false: the key is used up. */
+bool session_draw(struct sending_key *sending, unsigned n);
 /* Seals the message in place and puts the header in front; a bare packet is padded. false: the key is
  * used up. */
 bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu);

@@ -233,6 +233,7 @@ static struct ring_record read_header(const volatile struct ring_record *at) {
         .link_id = at->link_id,
         .segment = at->segment,
         .ecn = at->ecn,
+        .flow = at->flow,
         .enqueued_ns = at->enqueued_ns,
     };
 }
@@ -249,6 +250,7 @@ static const struct ring_view *make_view(struct ring *ring, const struct ring_re
         .link_id = record->link_id,
         .segment = record->segment,
         .ecn = record->ecn,
+        .flow = record->flow,
         .enqueued_ns = record->enqueued_ns,
     };
     return view;

@@ -69,6 +69,7 @@ struct ring_record {
     uint32_t link_id; /* outbound: the link that it was laid out for */
     uint32_t segment; /* outbound: bytes of each datagram in it but the last, or a value below */
     uint32_t ecn;     /* outbound: of the packets in it, all the same (enum ecn) */
+    uint32_t flow;    /* outbound: 1 + the number of the flow of what is in it; 0: unknown */
     uint64_t enqueued_ns; /* CLOCK_MONOTONIC */
     uint64_t n_before;    /* packets in all records before it */
 };
@@ -89,6 +90,7 @@ struct ring_view {
     uint32_t link_id;
     uint32_t segment;
     uint32_t ecn;
+    uint32_t flow;
     uint64_t enqueued_ns;
 };
 

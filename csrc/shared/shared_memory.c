@@ -31,8 +31,8 @@ int shared_memory_check(int fd, size_t size_bytes) {
     return 0;
 }
 
-static void *map(int fd, size_t size_bytes) {
-    void *memory = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+static void *map(int fd, size_t size_bytes, int protection) {
+    void *memory = mmap(NULL, size_bytes, protection, MAP_SHARED, fd, 0);
     return memory == MAP_FAILED ? NULL : memory;
 }
 
@@ -42,7 +42,7 @@ void *shared_memory_create(const char *name, size_t size_bytes, int *fd) {
         errno = -*fd;
         return NULL;
     }
-    void *memory = map(*fd, size_bytes);
+    void *memory = map(*fd, size_bytes, PROT_READ | PROT_WRITE);
     if (memory == NULL) {
         int error = errno;
         close(*fd);
@@ -57,5 +57,26 @@ void *shared_memory_attach(int fd, size_t size_bytes) {
         errno = -error;
         return NULL;
     }
-    return map(fd, size_bytes);
+    return map(fd, size_bytes, PROT_READ | PROT_WRITE);
+}
+
+void *shared_memory_attach_parts(int fd, size_t size_bytes, const struct shared_part *parts,
+                                 unsigned n_parts, unsigned roles) {
+    int error = shared_memory_check(fd, size_bytes);
+    char *memory = error < 0 ? NULL : map(fd, size_bytes, PROT_READ);
+    if (memory == NULL) {
+        errno = error < 0 ? -error : errno;
+        return NULL;
+    }
+    for (unsigned i = 0; i < n_parts; i++) {
+        if ((roles & 1u << parts[i].role) == 0)
+            continue;
+        if (mprotect(memory + parts[i].offset, parts[i].length, PROT_READ | PROT_WRITE) == 0)
+            continue;
+        error = errno;
+        munmap(memory, size_bytes);
+        errno = error;
+        return NULL;
+    }
+    return memory;
 }

@@ -17,4 +17,20 @@ int shared_memory_check(int fd, size_t size_bytes);
 void *shared_memory_create(const char *name, size_t size_bytes, int *fd);
 void *shared_memory_attach(int fd, size_t size_bytes);
 
+/* What one role writes is a multiple of this: of the largest pages that any kernel has here. */
+enum { PART_BYTES = 65536 };
+
+struct shared_part {
+    size_t offset, length;
+    unsigned role;
+};
+
+#define PART_OF(type, member, role)                                                                \
+    { offsetof(type, member), sizeof(((type *)NULL)->member), role }
+
+/* As shared_memory_attach, but only the parts of these roles, a bit each, can be written; to write
+ * elsewhere is SIGSEGV. Nothing makes them writable later but a descriptor. */
+void *shared_memory_attach_parts(int fd, size_t size_bytes, const struct shared_part *parts,
+                                 unsigned n_parts, unsigned roles);
+
 #endif

@@ -55,8 +55,11 @@ struct stats *stats_create(int *fd) {
     return shared_memory_create("fastun-stats", sizeof(struct stats), fd);
 }
 
-struct stats *stats_attach(int fd) {
-    return shared_memory_attach(fd, sizeof(struct stats));
+struct stats *stats_attach(int fd, unsigned writers) {
+    struct shared_part parts[N_ROLES];
+    for (unsigned role = 0; role < N_ROLES; role++)
+        parts[role] = (struct shared_part)PART_OF(struct stats, parts[role], role);
+    return shared_memory_attach_parts(fd, sizeof(struct stats), parts, N_ROLES, writers);
 }
 
 void stats_detach(struct stats *stats) {
@@ -68,35 +71,35 @@ static uint64_t load(const _Atomic uint64_t *counter) {
 }
 
 uint64_t stats_read_counter(struct stats *stats, unsigned role, unsigned counter) {
-    return load(&stats->blocks[role].counters[counter]);
+    return load(&stats->parts[role].block.counters[counter]);
 }
 
 uint64_t stats_read_drop(struct stats *stats, unsigned drop) {
-    return load(&stats->blocks[drops[drop].role].drops[drop]);
+    return load(&stats->parts[drops[drop].role].block.drops[drop]);
 }
 
 uint64_t stats_read_call(struct stats *stats, unsigned role, unsigned call) {
-    return load(&stats->blocks[role].calls[call]);
+    return load(&stats->parts[role].block.calls[call]);
 }
 
 uint64_t stats_read_batch_frames(struct stats *stats, unsigned role, unsigned bucket) {
-    return load(&stats->blocks[role].batch_frames[bucket]);
+    return load(&stats->parts[role].block.batch_frames[bucket]);
 }
 
 uint64_t stats_read_batch_frames_sum(struct stats *stats, unsigned role) {
-    return load(&stats->blocks[role].batch_frames_sum);
+    return load(&stats->parts[role].block.batch_frames_sum);
 }
 
 uint64_t stats_read_queue_delay(struct stats *stats, unsigned role, unsigned bucket) {
-    return load(&stats->blocks[role].queue_delay[bucket]);
+    return load(&stats->parts[role].block.queue_delay[bucket]);
 }
 
 uint64_t stats_read_queue_delay_sum_ns(struct stats *stats, unsigned role) {
-    return load(&stats->blocks[role].queue_delay_sum_ns);
+    return load(&stats->parts[role].block.queue_delay_sum_ns);
 }
 
 int64_t stats_take_forbidden_call(struct stats *stats, unsigned role) {
-    uint64_t call = atomic_exchange(&stats->blocks[role].forbidden_call, 0);
+    uint64_t call = atomic_exchange(&stats->parts[role].block.forbidden_call, 0);
     return (int64_t)(call & UINT32_MAX) - 1;
 }
 

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shared/shared_memory.h"
+
 /* role, its name on the outside */
 #define STATS_ROLES(X)                                                                             \
     X(tun_reader, "tun-reader")                                                                    \
@@ -38,7 +40,7 @@
 #define STATS_CALLS(X)                                                                             \
     X(read)                                                                                        \
     X(write)                                                                                       \
-    X(readv)                                                                                       \
+    X(recvmsg)                                                                                     \
     X(writev)                                                                                      \
     X(recvmmsg)                                                                                    \
     X(sendmmsg)                                                                                    \
@@ -157,9 +159,15 @@ struct stats_block {
     _Atomic uint64_t forbidden_call;
 };
 
-/* The memory of one lane: a block a role. */
+/* The memory of one lane: a block a role, on pages of its own, which others map read-only. Under the
+ * consumer's token a reader writes its writer's block (shared/token.h). */
+union stats_part {
+    struct stats_block block;
+    uint8_t pages[PART_BYTES]; /* not alignas: a mapping is aligned to this kernel's pages only */
+};
+
 struct stats {
-    struct stats_block blocks[N_ROLES];
+    union stats_part parts[N_ROLES];
 };
 
 static inline void stats_add(_Atomic uint64_t *counter, uint64_t n) {

@@ -50,7 +50,10 @@ void waiter_end_sleep(struct waiter *waiter, uint32_t kind, int wake_fd,
         stats_call(stats, CALL_futex_wake);
         break;
     case WAITER_ON_EVENTFD:
-        eventfd_write(wake_fd, 1);
+        /* Else it sleeps on, so the next one is to try again: nothing else would. It is awake at worst,
+         * and is woken once for nothing. */
+        if (eventfd_write(wake_fd, 1) < 0)
+            atomic_store(&waiter->asleep, WAITER_ON_EVENTFD);
         break;
     default:
         break; /* woken already, it only has not run yet */

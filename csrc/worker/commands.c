@@ -41,7 +41,7 @@ void loop_drop_event(struct loop *loop) {
     struct receiving_key *key =
         loop->event.kind == EVENT_CONTROL ? key_table_find(reader->keys, loop->event.index) : NULL;
     if (key != NULL)
-        key->is_confirmed = false;
+        key->is_reported = false;
 }
 
 /* -- settings ---------------------------------------------------------------------------------- */
@@ -49,7 +49,7 @@ void loop_drop_event(struct loop *loop) {
 void loop_hold_without_session(struct loop *loop) {
     struct tun_reader *reader = tun_reader_of(loop);
     if (reader != NULL)
-        reader->holds = true;
+        reader->hold.is_wanted = true;
 }
 
 void loop_clamp_mss(struct loop *loop, size_t mtu) {

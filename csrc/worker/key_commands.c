@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "inbound/link_reader.h"
+#include "outbound/frame.h"
 #include "outbound/own_packets.h"
 #include "outbound/tun_reader.h"
 #include "session/key_region.h"
@@ -21,43 +22,45 @@ static struct tun_reader_link *outbound_link(struct loop *loop, unsigned slot) {
 /* -- sealing ----------------------------------------------------------------------------------- */
 
 int key_use_for_sending(struct loop *loop, unsigned slot, enum aead aead,
-                        const uint8_t key[AEAD_KEY_SIZE], uint32_t receiver_index, uint64_t counter,
-                        uint64_t expires_ns) {
+                        const uint8_t key[AEAD_KEY_SIZE], uint32_t receiver_index,
+                        const struct counter_source *source, uint64_t expires_ns) {
     struct tun_reader_link *link = outbound_link(loop, slot);
     if (link == NULL)
         return -ENOENT;
+    struct sending_counters *counters = tun_reader_of(loop)->sending;
+    if (counters == NULL || source->place >= SENDING_PLACES)
+        return -EINVAL;
     struct sending_key *sending = calloc(1, sizeof *sending);
     if (sending == NULL)
         return -ENOMEM;
-    /* Another cipher of the same session, or the same key again: the peer has one replay window
-     * for both, and the count of blocks sealed under the key goes on. */
-    uint64_t n_blocks = 0;
-    if (link->sending != NULL && link->sending->receiver_index == receiver_index) {
-        counter = counter > link->sending->counter ? counter : link->sending->counter;
-        n_blocks = link->sending->n_blocks;
-    }
     *sending = (struct sending_key){
-        aead_key_new(aead, key), aead, receiver_index, counter, expires_ns, n_blocks,
+        .key = aead_key_new(aead, key),
+        .aead = aead,
+        .receiver_index = receiver_index,
+        .counter = &counters->places[slot][source->place],
+        .base = source->base,
+        .expires_ns = expires_ns,
     };
     if (sending->key == NULL) {
         sending_key_free(sending);
         return -ENOMEM;
     }
+    session_go_on(sending, link->sending);
     sending_key_free(link->sending);
     link->sending = sending;
     own_packets_changed(tun_reader_of(loop)->own_packets);
-    peer_set(&loop->peers->slots[slot].sealed, counter);
-    peer_set(&loop->peers->slots[slot].sealed_blocks, n_blocks);
+    frame_note_sealed(tun_reader_of(loop), link, slot);
     return 0;
 }
 
 int loop_set_sending_key(struct loop *loop, const struct key_area *area,
                          const struct key_name *name, unsigned slot, enum aead aead,
-                         uint32_t receiver_index, uint64_t counter, uint64_t expires_ns) {
+                         uint32_t receiver_index, const struct counter_source *source,
+                         uint64_t expires_ns) {
     uint8_t key[AEAD_KEY_SIZE];
     int error = session_key_of(area, name, aead, key);
     if (error == 0)
-        error = key_use_for_sending(loop, slot, aead, key, receiver_index, counter, expires_ns);
+        error = key_use_for_sending(loop, slot, aead, key, receiver_index, source, expires_ns);
     explicit_bzero(key, sizeof key);
     return error;
 }
@@ -91,7 +94,7 @@ int key_add_for_receiving(struct loop *loop, unsigned slot, enum aead aead,
     receiving->keys[aead] = aead_key;
     receiving->expires_ns = expires_ns;
     if (counter > 0)
-        receiving->is_confirmed = true;
+        receiving->is_confirmed = receiving->is_reported = true;
     receiving_key_use_up(receiving, counter);
     return 0;
 }
@@ -105,6 +108,13 @@ int loop_add_receiving_key(struct loop *loop, const struct key_area *area,
         error = key_add_for_receiving(loop, slot, aead, key, index, counter, expires_ns);
     explicit_bzero(key, sizeof key);
     return error;
+}
+
+int loop_take_over_receiving_key(struct loop *loop, unsigned slot, uint32_t index) {
+    struct link_reader *reader = link_reader_of(loop);
+    if (reader == NULL || slot >= N_PEER_SLOTS)
+        return -EINVAL;
+    return key_table_take_over(reader->keys, slot, index) != NULL ? 0 : -ENOENT;
 }
 
 void loop_forget_receiving_keys(struct loop *loop, unsigned slot) {

@@ -36,7 +36,7 @@ static bool is_switching(const struct loop_parts *parts) {
 }
 
 static struct stats_block *neighbour_stats(const struct loop_parts *parts) {
-    return is_producer(parts->role) ? &parts->stats->blocks[parts->role + 1] : NULL;
+    return is_producer(parts->role) ? &parts->stats->parts[parts->role + 1].block : NULL;
 }
 
 static int open_epoll(struct loop *loop) {
@@ -63,7 +63,7 @@ struct loop *loop_new(const struct loop_parts *parts) {
         .ring = parts->ring,
         .self = is_producer(parts->role) ? &parts->ring->shared->producer
                                          : &parts->ring->shared->consumer,
-        .stats = &parts->stats->blocks[parts->role],
+        .stats = &parts->stats->parts[parts->role].block,
         .neighbour_stats = neighbour_stats(parts),
         .hands_over = parts->hands_over != 0,
         .peers = parts->peers,
@@ -84,6 +84,10 @@ struct loop *loop_new(const struct loop_parts *parts) {
         errno = -error;
         return NULL;
     }
+    if (parts->role == ROLE_tun_reader)
+        tun_reader_of(loop)->sending = parts->sending;
+    if (parts->role == ROLE_link_reader)
+        link_reader_of(loop)->keys->marks = parts->marks;
     if (!is_producer(parts->role))
         ring_regain(loop->ring, loop->channel_fd);
     if (parts->role == ROLE_link_writer)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from fastun.errors import RuntimeFailure, quote
+from fastun.host import run_directory
 from fastun.host.firewall import kill_switch_found
 from fastun.status import control
 
@@ -35,7 +36,7 @@ def disconnect(interface: str | None, run_dir: Path) -> None:
 
     Raises RuntimeFailure where there is neither, or several to choose from.
     """
-    (running, servers), found = _gateways(run_dir), _kill_switches()
+    (running, servers), found = _gateways(interface, run_dir), _kill_switches()
     names = sorted({*running, *found})
     if interface is None and len(names) > 1:
         raise RuntimeFailure(f"several can be ended; choose one with -i: {', '.join(names)}")
@@ -62,18 +63,25 @@ def disconnect(interface: str | None, run_dir: Path) -> None:
         sys.stdout.write(f"{name}: kill switch removed\n")
 
 
-def _gateways(run_dir: Path) -> tuple[list[str], list[str]]:
-    """Return the interfaces of the clients that run, and of the servers. Raises RuntimeFailure."""
+def _gateways(interface: str | None, run_dir: Path) -> tuple[list[str], list[str]]:
+    """Return the interfaces of the clients that run, and of the servers. Raises RuntimeFailure.
+
+    A gateway is known by its socket, not by what it says of itself: that could be another's name.
+    Where one is chosen, the others need not answer.
+    """
     try:
         alive = [path for path in sorted(run_dir.glob("*.sock")) if control.is_alive(path)]
-        gateways = [control.request(path, "status") for path in alive]
+        asked = [path for path in alive if path.stem == interface] or alive
+        roles = {path.stem: control.request(path, "status").role for path in asked}
     except OSError as error:
         raise RuntimeFailure(
             f"--run-dir {run_dir}: cannot be read ({error.strerror}); run as root, or as the user "
             "that runs the gateway"
         ) from None
-    clients = [gateway.interface for gateway in gateways if gateway.role == "connect"]
-    return clients, [gateway.interface for gateway in gateways if gateway.role == "serve"]
+    clients, servers = (
+        [name for name, role in roles.items() if role == wanted] for wanted in ("connect", "serve")
+    )
+    return clients, servers
 
 
 def _kill_switches() -> tuple[str, ...]:
@@ -103,6 +111,17 @@ def _exists(interface: str) -> bool:
         return False
 
 
+def _is_made_by_us(path: Path) -> bool:
+    """Return whether the socket is this user's or root's, whoever listens: a gateway has dropped.
+
+    Its host process has made it, in a directory that only they may write to.
+    """
+    with contextlib.suppress(RuntimeFailure, OSError):
+        run_directory.check(path.parent)
+        return path.lstat().st_uid in (0, os.geteuid())
+    return False
+
+
 def _gateway_behind(asked: socket.socket, interface: str, path: Path) -> tuple[int, int]:
     """Return the process that listens, and a descriptor of it: only if it is to be signalled.
 
@@ -114,7 +133,7 @@ def _gateway_behind(asked: socket.socket, interface: str, path: Path) -> tuple[i
         raise RuntimeFailure(
             f"the gateway of {interface} runs in another PID namespace; stop it there"
         )
-    if user not in (0, os.geteuid()):
+    if user not in (0, os.geteuid()) and not _is_made_by_us(path):
         raise RuntimeFailure(
             f"{path}: another user listens there (user ID {user}), so nothing is ended; "
             "run as that user, or choose another --run-dir"

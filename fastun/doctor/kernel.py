@@ -21,7 +21,7 @@ _CAP_NET_ADMIN, _CAP_SYS_RESOURCE = 12, 24  # linux/capability.h
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 
 # csrc/session/aead_gcrypt.c refuses older ones.
-GCRYPT_VERSION_MIN = "1.8.0"
+GCRYPT_VERSION_MIN = "1.9.0"
 # A wheel brings its own; it is what the extension module is linked with.
 _BROUGHT = sorted((Path(__file__).parents[2] / "fastun.libs").glob("libgcrypt-*.so*"))
 _GCRYPT_LIBRARY = str(_BROUGHT[0]) if _BROUGHT else "libgcrypt.so.20"
@@ -30,11 +30,11 @@ _GCRY_CIPHER_CHACHA20 = 316  # gcrypt.h
 # Of all workers the link-reader locks most: while keys change, up to four sessions a peer
 # (N_RECEIVING_KEYS, csrc/session/key_table.h) with a key for each of two ciphers. Keys of all peers
 # share mappings (csrc/session/secret_memory.c), so this is what one of many takes; with libgcrypt a
-# key has a handle besides. UDP adds the keys of mac1 and of cookies, a mapping for each size. As
+# key has a handle besides. UDP adds the keys of mac1 and of cookies, a mapping for each size; as
 # measured by VmLck.
 _BYTES_A_PEER = {"intel-ipsec-mb": 5632}
 _GCRYPT_BYTES_A_PEER = 16 * 1024
-LOCKED_BYTES_ON_UDP = 64 * 1024
+LOCKED_BYTES_ON_UDP = 96 * 1024
 
 Version = tuple[int, int, int]
 

@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from fastun.host.process.messages import KillSwitchNow
 
 
-def fault(device: GatewayDevice) -> str:
-    """Return why the host is not as the tunnel needs it; empty where it is. Any thread."""
-    return device.now.fault or device.now.kill_switch.fault
-
-
 def read(device: GatewayDevice, forward: Forward | None) -> DeviceView:
     """Return the view. Any thread."""
     now = device.now
@@ -27,11 +22,12 @@ def read(device: GatewayDevice, forward: Forward | None) -> DeviceView:
         device.mtu,
         device.statistics(),
         is_up=now.is_up,
-        fault=fault(device),
+        fault=device.fault,
         repairs=now.repairs,
         forward=forward,
         obstacles=now.obstacles,
         kill_switch=_mode(now.kill_switch),
+        host_pid=device.host_pid,
         dns=_dns(device.name_servers.state),
     )
 

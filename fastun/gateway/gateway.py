@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,23 +23,23 @@ from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.late_networks import LateNetworks
-from fastun.gateway.library_errors import Restraint
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.quiet import Quiet
-from fastun.gateway.reports import Reports, Sessions
+from fastun.gateway.reports import Interface, Reports, Sessions
+from fastun.gateway.supplies import Supplies
 from fastun.gateway.tap_tasks import tap_tasks
 from fastun.host.dns.name_lookup import NameLookup
 from fastun.host.process.gateway_device import GatewayDevice
 from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.host.routing import full_tunnel
 from fastun.host.routing.route_lookup import RouteLookup
-from fastun.host.sockets.maker import OwnSockets
 from fastun.lane.lane import Lane
 from fastun.lane.template import Template
+from fastun.library_errors import Restraint
 from fastun.link import hello
 from fastun.link.attempts import Attempts
 from fastun.link.datagram.sessions import DatagramSessions
@@ -87,6 +88,7 @@ class Gateway:
         *,
         template: Template,
         kill_switch: GatewayKillSwitch,
+        supplies: Supplies,
     ) -> None:
         """Prepare; device, kill switch, and ``template``, which forks, stay the caller's."""
         self.settings = settings
@@ -103,7 +105,7 @@ class Gateway:
             lambda slot: slot in self.links.by_slot,
             self._on_changed,
         )
-        self.peer_sync = PeerSync(settings, self.peer_slots)
+        self.peer_sync = PeerSync(settings, self.peer_slots, supplies.open_peers)
         outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
             settings, device, self.peer_slots.push_keepalive, outer.addresses
@@ -116,12 +118,12 @@ class Gateway:
         )
         device.inner_mtu.subscribe(self._clamp_mss)
         self.handshaker = handshaker_for(
-            settings, device.offload_max, self.peer_slots, self.peer_sync
+            settings, device.offload_max, self.peer_slots, self.peer_sync, supplies.files
         )
         self.session_counts = SessionCounts()
         allow = lambda: kill_switch.allow_lookups if kill_switch.is_on else None  # noqa: E731
         own_dns = lambda: device.name_servers.state.servers  # noqa: E731
-        sockets = OwnSockets(settings.fwmark)
+        sockets = supplies.sockets
         lookup = NameLookup(
             settings.fwmark, device.index, device.dns_before, own_dns, allow, sockets=sockets
         )
@@ -141,7 +143,7 @@ class Gateway:
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
-        self._constants = constants
+        self._local_end = functools.partial(LocalEnd, constants=constants, files=supplies.files)
         self._log = log.get("gateway")
 
     # -- life ---------------------------------------------------------------------------------
@@ -187,6 +189,7 @@ class Gateway:
             self.lane.watch.run(),
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
+            self.device.watch(),
             LateNetworks(self.device, self.peer_sync, self.push_updates).run(),
             *dns_checks(self.settings, self.device, self.links.by_slot),
             OuterEndpoints(self).run(),
@@ -233,7 +236,7 @@ class Gateway:
             else Sessions(self.sessions, self.datagrams, self.push_updates)
         )
         return Reports(
-            self.settings.interface,
+            Interface(self.settings.interface, self.device.fd),
             self.peer_slots,
             self.links,
             sessions,
@@ -250,7 +253,7 @@ class Gateway:
         """
         if not isinstance(self.handshaker, SealedHandshaker):
             return
-        end = LocalEnd(
+        end = self._local_end(
             settings=self.settings,
             lane=self.lane,
             links=self.links,
@@ -259,7 +262,6 @@ class Gateway:
             names=self.outside.names,
             attempts=self.outside.attempts,
             inner_mtu=self.device.inner_mtu,
-            constants=self._constants,
             counts=self.session_counts,
         )
         self.sessions = StreamSessions(end)

@@ -10,7 +10,7 @@ import asyncio
 import os
 import shlex
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Self
 
 from msgspec import structs
@@ -18,14 +18,16 @@ from msgspec import structs
 from fastun import log, native
 from fastun.config import push as push_form
 from fastun.config.push import Push
+from fastun.config.served import pushed_to_all
 from fastun.config.settings import Options, ServeSettings, Settings
 from fastun.errors import FastunError
 from fastun.gateway.peer_terms import PeerTerms
 from fastun.gateway.quotas import Quotas
+from fastun.host.served_peers import OwnPeers, ServedPeers
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.native import Wire
 from fastun.peers import server_key
-from fastun.peers.peer import Network, Peer, Server, check_together
+from fastun.peers.peer import Network, Peer, check_together
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 from fastun.session.keys import KeyPair
@@ -33,9 +35,6 @@ from fastun.session.keys import KeyPair
 # The one peer of an unsealed wire has no key; the slots tell peers apart by it.
 _NO_KEY = bytes(32)
 
-# How long a look at the directory may keep the event loop. A change takes milliseconds, or some
-# tens on a slow disk; what takes longer is seen by the next look.
-_LOOK_S = 0.05
 # Looks in a row that fail before it is logged. One may just have met a change.
 _FAILED_LOOKS = 2
 
@@ -45,12 +44,21 @@ class PeerSync:
 
     REFRESH_S = 0.5
 
-    def __init__(self, settings: Settings, peer_slots: PeerSlots) -> None:
-        """Load or make our private key where the wire needs one. Raises FastunError."""
+    def __init__(
+        self,
+        settings: Settings,
+        peer_slots: PeerSlots,
+        open_peers: Callable[[ServeSettings, bytes], ServedPeers] = OwnPeers,
+    ) -> None:
+        """Load or make our private key where the wire needs one. Raises FastunError.
+
+        ``open_peers`` opens the peer directory of a gateway that serves by that public key.
+        """
         self.own = _own_keys(settings)
+        self._open_peers = open_peers
         self._settings = settings
         self._peer_slots = peer_slots
-        self._store: PeerStore | None = None
+        self._store: ServedPeers | None = None
         self._terms = PeerTerms(peer_slots)
         self._quotas: Quotas | None = None
         self.n_fills = 0  # looks that found a change
@@ -69,12 +77,10 @@ class PeerSync:
             self._peer_slots.replace([Peer(name=settings.peer_name, public_key=_NO_KEY)])
             return self
         if settings.role == "serve":
-            self._store = PeerStore(settings.state_dir)
-            self._store.remember_server(server_of(settings, self.own.public))
+            self._store = self._open_peers(settings, self.own.public)
         self.fill()
         if self._store is not None:
             self._quotas = Quotas(self._peer_slots, self._store.usage())
-            self._store.wait_at_most(_LOOK_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,14 +101,10 @@ class PeerSync:
         try:
             self.fill()
             if isinstance(settings, ServeSettings) and self._store is not None:
-                await asyncio.to_thread(self._remember, settings)
+                await asyncio.to_thread(self._store.announce, settings)
         except FastunError:
             self._settings = before
             raise
-
-    def _remember(self, settings: ServeSettings) -> None:
-        with PeerStore(settings.state_dir) as store:
-            store.remember_server(server_of(settings, self.own.public))
 
     @property
     def settings(self) -> Settings:
@@ -126,7 +128,7 @@ class PeerSync:
             return
         self._n_failed = 0
 
-    def _follow_quotas(self, store: PeerStore, *, at_once: bool = False) -> None:
+    def _follow_quotas(self, store: ServedPeers, *, at_once: bool = False) -> None:
         if self._quotas is not None:
             now = time.time()
             self._quotas.tick(now)
@@ -190,7 +192,7 @@ class PeerSync:
         own, room = settings.addresses, push_form.room_for(settings.listen)
         addresses = push_form.addresses_of(peer.allowed_ips, own)
         few = addresses[: push_form.ADDRESSES_MAX]
-        push = structs.replace(_pushed_to_all(settings), addresses=few)
+        push = structs.replace(pushed_to_all(settings), addresses=few)
         while push.addresses and not push_form.fits(push, room):
             push = structs.replace(push, addresses=push.addresses[:-1])
         if len(push.addresses) < len(addresses) and peer.name not in self._cut_short:
@@ -217,34 +219,6 @@ class PeerSync:
             for peer in peers:
                 if len(peer.allowed_ips) > len(self._settings.addresses):
                     self._pushed_to(peer)
-
-
-def server_of(settings: ServeSettings, public_key: bytes) -> Server:
-    """Return what `serve` tells its peer directory when it starts (remember_server)."""
-    return Server(
-        interface=settings.interface,
-        run_dir=str(settings.run_dir.absolute()),
-        mode=settings.mode,
-        addresses=settings.addresses,
-        public_key=public_key,
-        listen=settings.listen,
-        routes=settings.push.routes,
-        peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
-        room_bytes=push_form.left_bytes(_pushed_to_all(settings), settings.listen),
-        dns=settings.push.dns,
-        default=settings.push.default,
-    )
-
-
-def _pushed_to_all(settings: ServeSettings) -> Push:
-    """Return what every peer is pushed."""
-    return Push(
-        routes=push_form.routes_of(settings.addresses, settings.push.routes),
-        dns=settings.push.dns,
-        mtu=settings.mtu,
-        keepalive=settings.push.keepalive_s,
-        default=settings.push.default,
-    )
 
 
 def first_steps(settings: Settings) -> list[str]:

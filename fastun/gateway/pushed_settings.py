@@ -20,7 +20,7 @@ from fastun.config.push import Push
 from fastun.config.push_settings import ACCEPTABLE, Accept
 from fastun.errors import ConfigError, FastunError
 from fastun.gateway.push_pace import PushPace
-from fastun.host.routing.other_networks import short_of_most
+from fastun.host.routing import pushable
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 # A server pushes with each session, every two minutes, and when it pushes something else
 # (push_pace.py). Changes of our own routes come between these.
 PAUSE_S = 1.0
-
-# 10.0.0.0/8 and fd00::/8 are the widest private networks. An address with a shorter prefix
-# would be a default route, of a client that may be pushed addresses and no routes.
-_WIDEST_PREFIX = 8
 
 _LISTED_MAX = 4  # of what is left out, in a line of the log
 
@@ -120,14 +116,15 @@ class PushedSettings:
         accept = settings.accept
         pushed = [(peer, self._by_peer.get(peer.name, Push())) for peer in settings.peers]
         addresses: list[Address] = []
-        routes: list[Network] = []
         for peer, push in pushed:
-            self._say_not_accepted(peer, push, accept)
             self._set_keepalive(peer, push.keepalive if "keepalive" in accept else 0)
             if "addresses" in accept:
                 addresses += self._allowed_addresses(push.addresses, peer)
-            if "routes" in accept:
-                routes += self._allowed_routes(push, peer)
+        routes = [route for peer, push in pushed for route in _routes(push, peer)]
+        kept = pushable.no_default(routes)
+        addresses, routes = self._short_of_all(addresses, routes if "routes" in accept else [])
+        for peer, push in pushed:
+            self._say_not_accepted(peer, push, kept)
         mtus = [push.mtu for _, push in pushed if push.mtu]
         mtu = self._allowed_mtu(min(mtus, default=0), addresses) if "mtu" in accept else 0
         takes_all = "default" in accept and any(push.default for _, push in pushed)
@@ -158,12 +155,17 @@ class PushedSettings:
         except (FastunError, OSError) as error:
             self._warn(what, error=str(error))
 
-    def _say_not_accepted(self, peer: Peer, push: Push, accept: Collection[str]) -> None:
-        """Say, once for each change, what the server pushes that the configuration leaves out."""
+    def _say_not_accepted(self, peer: Peer, push: Push, routes: Collection[Network]) -> None:
+        """Say, once for each change, what the server pushes that the configuration leaves out.
+
+        ``routes`` are those of all servers that may be applied.
+        """
+        assert self._settings.role == "connect"  # noqa: S101 (only there pushes are taken)
+        accept = self._settings.accept
         left_out = {
             field: value
             for field in ACCEPTABLE
-            if field not in accept and (value := self._not_ours_yet(field, push, peer))
+            if field not in accept and (value := self._not_ours_yet(field, push, peer, routes))
         }
         what = f"not accepted of {peer.name}"
         if self._said.get(what, "") == (said := _listed(left_out)):
@@ -176,10 +178,12 @@ class PushedSettings:
                 peer=peer.name,
             )
 
-    def _not_ours_yet(self, field: Accept, push: Push, peer: Peer) -> object:
+    def _not_ours_yet(
+        self, field: Accept, push: Push, peer: Peer, routes: Collection[Network]
+    ) -> object:
         """Return what is pushed of a field, without the addresses that are configured anyway."""
         if field == "default":
-            asks = push.default or len(_routes(push, peer)) > len(self._allowed_routes(push, peer))
+            asks = push.default or not set(_routes(push, peer)) <= set(routes)
             return asks and self._settings.table != "all"
         if field != "addresses":
             return getattr(push, field)
@@ -205,13 +209,21 @@ class PushedSettings:
             return 0
         return mtu
 
-    def _allowed_routes(self, push: Push, peer: Peer) -> list[Network]:
-        """Return the routes that the server may have sent to it; no default route in pieces."""
-        routes = _routes(push, peer)
+    def _short_of_all(
+        self, addresses: list[Address], routes: list[Network]
+    ) -> tuple[list[Address], list[Network]]:
+        """Leave out what makes a default route in pieces, of all servers together."""
         settings = self._settings
         assert settings.role == "connect"  # noqa: S101 (only there pushes are taken)
-        may_be_all = "default" in settings.accept or settings.table == "all"
-        return routes if may_be_all else [*filter(short_of_most(routes).__contains__, routes)]
+        if "default" in settings.accept or settings.table == "all":
+            return addresses, routes
+        kept = pushable.no_default((*(address.network for address in addresses), *routes))
+        left = [address for address in addresses if address.network not in kept]
+        self._say_refused(dict.fromkeys(left, "with what else is pushed, a default route"))
+        return (
+            [address for address in addresses if address not in left],
+            [route for route in dict.fromkeys(routes) if route in kept],
+        )
 
     def _allowed_addresses(self, texts: tuple[str, ...], peer: Peer) -> list[Address]:
         """Return those whose networks the server may send from: each brings a route to its own.
@@ -220,17 +232,18 @@ class PushedSettings:
         """
         refused: dict[Address, str] = {}
         for address in map(ip_interface, texts):
-            if why := _why_not(address, peer):
+            if why := pushable.why_not(address, peer.allowed_ips):
                 refused[address] = why
+        self._say_refused(refused)
+        return [address for address in map(ip_interface, texts) if address not in refused]
+
+    def _say_refused(self, refused: dict[Address, str]) -> None:
+        """Warn about these addresses, in one line, each with why."""
         if refused:
             first, why = next(iter(refused.items()))
             self._warn(
-                "pushed address refused",
-                address=str(first),
-                reason=why,
-                others=len(refused) - 1,
+                "pushed address refused", address=str(first), reason=why, others=len(refused) - 1
             )
-        return [address for address in map(ip_interface, texts) if address not in refused]
 
 
 def _dns(settings: Settings) -> object:
@@ -253,24 +266,9 @@ def _listed(pushed: dict[Accept, object]) -> str:
     return ", ".join(parts)
 
 
-def _why_not(address: Address, peer: Peer) -> str:
-    """Return why a device should not have the address; empty where it may."""
-    if address.ip.is_multicast or address.ip.is_unspecified or address.ip.is_loopback:
-        return "a multicast, unspecified or loopback address"
-    if address.network.prefixlen < _WIDEST_PREFIX:
-        return f"its network is wider than /{_WIDEST_PREFIX}"
-    if not _is_its(address.network, peer):
-        return "its network is not within the peer's allowed IPs"
-    return ""
-
-
 def _routes(push: Push, peer: Peer) -> list[Network]:
-    return [route for route in map(ip_network, push.routes) if _is_its(route, peer)]
-
-
-def _is_its(network: Network, peer: Peer) -> bool:
-    """Return whether the network is inside the peer's allowed IPs: it must not attract more."""
-    return any(
-        prefix.version == network.version and network.subnet_of(prefix)  # type: ignore[arg-type]
-        for prefix in peer.allowed_ips
-    )
+    return [
+        route
+        for route in map(ip_network, push.routes)
+        if pushable.is_within(route, peer.allowed_ips)
+    ]

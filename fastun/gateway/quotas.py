@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fastun import log
+from fastun.native import bounded
 from fastun.peers.terms import Usage, month_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from fastun.host.served_peers import ServedPeers
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
-    from fastun.peers.directory import PeerDirectory
     from fastun.peers.terms import Quota
 
 # A disk is written as often.
@@ -69,7 +70,7 @@ class Quotas:
         before = self._counted.get(key, total)
         n_more = total - before if total >= before else total
         self._counted[key] = total
-        after = Usage(month, used.n_bytes + n_more)
+        after = Usage(month, bounded(used.n_bytes + n_more))
         if after != self._used.get(key):
             self._used[key] = self._unsaved[slotted.peer.name] = after
         slotted.quota_used_bytes = after.n_bytes
@@ -89,7 +90,7 @@ class Quotas:
         else:
             self._log.info("the peer is within its quota again", peer=slotted.peer.name)
 
-    def save(self, directory: PeerDirectory, now: float, *, at_once: bool = False) -> None:
+    def save(self, directory: ServedPeers, now: float, *, at_once: bool = False) -> None:
         """Keep what was used, if it is time. Raises RuntimeFailure; the next call tries again."""
         if self._saved is None:
             self._saved = now

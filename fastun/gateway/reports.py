@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import singledispatchmethod
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -54,7 +54,16 @@ SENDERS: Final[dict[type[ToGateway], tuple[str, ...]]] = {
     DeviceGone: ("tun-reader", "tun-writer"),
 }
 
+REASON_CHARS_MAX: Final = 200
+
 _OFFLOAD_KINDS: Final = frozenset(map(int, OffloadKind))
+
+
+class Interface(NamedTuple):
+    """The device: its configured name, and our descriptor of it."""
+
+    name: str
+    fd: int
 
 
 class Sessions(msgspec.Struct, frozen=True):
@@ -74,7 +83,7 @@ class Reports:
 
     def __init__(
         self,
-        interface: str,
+        interface: Interface,
         peer_slots: PeerSlots,
         links: LinkTable,
         sessions: Sessions | None,
@@ -97,36 +106,43 @@ class Reports:
     # -- a worker's start and death -----------------------------------------------------------
 
     def on_start(self, worker: WorkerProcess) -> None:
-        """Send a fresh worker the peers, the UDP sockets and the links."""
+        """Send a fresh worker the peers, the UDP sockets, the links and the sessions' keys."""
         self._peer_slots.tell_worker(worker.role)
         if self._datagrams is not None:
             self._datagrams.tell_worker(worker.role)
         self._links.tell_worker(worker.role)
+        if self._sessions is not None:
+            self._sessions.streams.tell_keys(worker.role)
+        if self._datagrams is not None:
+            self._datagrams.tell_keys(worker.role)
 
     def on_death(self, worker: WorkerProcess) -> None:
         """End the links whose state has died with the worker.
 
         A link-writer may have stopped inside a stream's frame, a link-reader has taken bytes with
-        it. A tun-reader held the sending keys, and a counter must never be used twice. Without
-        seals it holds nothing, as the tun-writer never does: their successors just go on.
+        it: streams end. Sessions do not, so on UDP all go on (link/datagram/fresh_worker.py).
         """
-        if worker.role == "tun-writer" or (worker.role == "tun-reader" and self._sessions is None):
+        if worker.role not in ("link-writer", "link-reader"):
             return
         if worker.role == "link-writer":
             self._on_link_writer_death()
-        self._links.end_all(worker.role + WORKER_DIED, only_streams=worker.role == "link-writer")
-        if self._datagrams is not None:
-            self._datagrams.on_worker_death(worker.role)
+        self._links.end_all(worker.role + WORKER_DIED, only_streams=True)
 
     # -- messages -----------------------------------------------------------------------------
 
     def on_message(self, worker: WorkerProcess, message: ToGateway) -> None:
-        """Act on a worker's message, if it is one that its role sends."""
+        """Act on a worker's message; end one that sends what its role never sends.
+
+        Its words go no further than a line of the log, and that line is cut.
+        """
         try:
             _check_sender(worker, message)
-            self._handle(message)
+            if isinstance(message, WorkerFailed):
+                self._log.error("worker failed", worker=worker.name, error=_cut(message.reason))
+            else:
+                self._handle(message)
         except UnexpectedMessage:
-            self._log.error("unexpected message", worker=worker.name, message=repr(message))
+            worker.kill(f"unexpected message: {type(message).__name__}")
 
     @singledispatchmethod
     def handle(self, message: ToGateway) -> None:
@@ -134,16 +150,14 @@ class Reports:
         raise UnexpectedMessage(repr(message))
 
     @handle.register
-    def _worker_failed(self, message: WorkerFailed) -> None:
-        self._log.error("worker failed", worker=message.worker, error=message.reason)
-
-    @handle.register
     def _link_ended(self, message: LinkEnded) -> None:
-        self._links.end(message.slot, message.reason, message.link_id)
+        self._links.end(message.slot, _cut(message.reason), message.link_id)
 
     @handle.register
     def _device_gone(self, message: DeviceGone) -> None:
-        self.on_failure(RuntimeFailure(tun.deleted(self._interface, message.reason)))
+        if not tun.is_deleted(self._interface.fd):  # a worker's word alone ends no gateway
+            raise UnexpectedMessage
+        self.on_failure(RuntimeFailure(tun.deleted(self._interface.name, _cut(message.reason))))
 
     @handle.register
     def _offload_changed(self, message: OffloadChanged) -> None:
@@ -205,6 +219,11 @@ class Reports:
     def _path_too_narrow(self, message: PathTooNarrow) -> None:
         if datagrams := self._sealed(message).datagrams:
             datagrams.on_path_too_narrow(message.slot)
+
+
+def _cut(reason: str) -> str:
+    """Return a worker's words as far as a line of the log has room for them."""
+    return reason if len(reason) <= REASON_CHARS_MAX else f"{reason[:REASON_CHARS_MAX]}..."
 
 
 def _check_sender(worker: WorkerProcess, message: ToGateway) -> None:

@@ -9,34 +9,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fastun import descriptors, ending, log
 from fastun.config.settings import Settings
 from fastun.errors import FastunError
+from fastun.gateway import privileges
 from fastun.gateway.captures import Captures
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.late_networks import with_networks
 from fastun.gateway.live_parts import parts_of
-from fastun.gateway.reload import Part, Reload
+from fastun.gateway.reload import Part, Reload, Reloaded, Reread
 from fastun.gateway.settings_change import LIVE
+from fastun.gateway.supplies import of as supplies_of
 from fastun.gateway.viewer import Viewer
 from fastun.hooks.gateway import GatewayHooks
 from fastun.hooks.peers import PeerHooks
-from fastun.host import users
 from fastun.host.process import forking, messages
 from fastun.host.process.client import HostClient
 from fastun.host.process.gateway_device import GatewayDevice
+from fastun.host.process.gateway_hook_runner import GatewayHookRunner
 from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
+from fastun.host.process.gateway_sockets import GatewaySockets
 from fastun.lane.template import Template
 from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
-from fastun.status import control
 from fastun.status.capture_service import CaptureService
-from fastun.status.server import own_socket
 from fastun.status.server import serve as serve_status
+from fastun.status.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from fastun.metrics.server import MetricsServer
@@ -65,6 +67,7 @@ def run(
         log.get("gateway").warning(line)
     descriptors.allow()
     with (
+        contextlib.closing(ServiceManager.of_environment()) as manager,
         ending.watched() as asked,
         _restored(host),
         contextlib.suppress(ending.AskedToStop),
@@ -74,12 +77,12 @@ def run(
         if settings.hooks.of("pre_up"):
             host.have(messages.UndoLeft())
         # The template imports while the device is made.
-        with Template(users=users.choose()) as template, GatewayHooks(settings) as hooks:
+        supplies = supplies_of(host, settings)
+        sockets = GatewaySockets(host)
+        hooks = GatewayHooks(settings, GatewayHookRunner(host))
+        with Template(sockets, host.users, sockets.start_template) as template, hooks:
             host.begin(messages.Begin())
-            with (
-                GatewayDevice(host, settings) as device,
-                hooks.while_up(lambda: device.now.pushed_addresses),
-            ):
+            with GatewayDevice(host, settings) as device, hooks.while_up():
                 settings = with_networks(replace(settings, fwmark=device.fwmark), device.networks)
                 gateway = Gateway(
                     settings,
@@ -87,8 +90,10 @@ def run(
                     constants or TimerConstants(),
                     template=template,
                     kill_switch=GatewayKillSwitch(host),
+                    supplies=supplies,
                 )
-                observing = functools.partial(observed, host=host, hooks=hooks)
+                privileges.give_up(host.users)
+                observing = functools.partial(observed, host=host, hooks=hooks, manager=manager)
                 asyncio.run(gateway.run(asked, observing))
 
 
@@ -100,23 +105,22 @@ def _restored(host: HostClient) -> Iterator[None]:
     """
     with host:
         yield
-        host.have(messages.End())
+        host.end()
 
 
 @contextlib.asynccontextmanager
 async def observed(
     gateway: Gateway,
-    host: HostClient | None = None,
-    hooks: GatewayHooks | None = None,
+    host: HostClient,
+    hooks: GatewayHooks,
+    manager: ServiceManager,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve the gateway's metrics and its control socket; yields what reloads. RuntimeFailure.
 
-    ``host`` reads the settings again. ``hooks`` follow the peers.
+    ``host`` reads the settings again. ``hooks`` follow the peers, ``manager`` the whole.
     """
     settings, viewer = gateway.settings, Viewer(gateway)
-    path = control.socket_path(settings.run_dir, settings.interface)
     async with contextlib.AsyncExitStack() as stack:
-        hooks = hooks or GatewayHooks(settings)
         await stack.enter_async_context(PeerHooks(hooks).following(gateway.links))
         stack.callback(viewer.close)
         metrics = _Metrics(gateway, viewer)
@@ -127,18 +131,20 @@ async def observed(
         parts = (*of_others, *parts_of(gateway))
         running = functools.partial(_running, gateway)
         reload = Reload(running, _rereading(gateway, host), parts, viewer.note_reload)
+        reloading = manager.of_reloads(reload)
         await stack.enter_async_context(
             serve_status(
-                own_socket(path),
+                GatewaySockets(host).control(),
                 viewer.view,
                 gateway.peer_sync.refresh,
-                reload,
+                reloading,
                 functools.partial(
                     CaptureService, Captures(gateway.lane, gateway.peer_slots), settings.mode
                 ),
             )
         )
-        yield stack.enter_context(_in_the_background(reload))
+        await stack.enter_async_context(manager.following(gateway, viewer.health))
+        yield stack.enter_context(_in_the_background(reloading))
 
 
 def _running(gateway: Gateway) -> Settings:
@@ -149,14 +155,10 @@ def _running(gateway: Gateway) -> Settings:
     return settings
 
 
-def _rereading(
-    gateway: Gateway, host: HostClient | None
-) -> Callable[[Callable[[str], None]], Settings]:
+def _rereading(gateway: Gateway, host: HostClient) -> Reread:
     settings = gateway.settings
 
     def read(remark: Callable[[str], None]) -> Settings:
-        if host is None:
-            return settings
         running = _running(gateway)
         read = with_networks(host.reading.read(running, remark), gateway.device.networks)
         # The mark that fastun has chosen stays as long as none is configured.
@@ -166,7 +168,9 @@ def _rereading(
 
 
 @contextlib.contextmanager
-def _in_the_background(reload: Reload) -> Iterator[Callable[[], None]]:
+def _in_the_background(
+    reload: Callable[[], Coroutine[None, None, Reloaded]],
+) -> Iterator[Callable[[], None]]:
     """Yield what begins a reload; the log says what became of it."""
     tasks: set[asyncio.Task[None]] = set()
 

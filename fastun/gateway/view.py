@@ -45,7 +45,7 @@ class Configuration(msgspec.Struct, frozen=True):
 
     ``listen`` is empty for connect, ``endpoint`` None for serve, ``metrics`` None where it is off.
     ``public_key`` is this side's, None on a wire without keys. ``state_dir`` has the peers'
-    directory, None where there is none.
+    directory, None where there is none. ``confined``: what the gateway has given up.
     """
 
     role: Role
@@ -60,13 +60,15 @@ class Configuration(msgspec.Struct, frozen=True):
     state_dir: str | None
     started: float  # Unix time
     read: ReadFile
+    confined: Confined | None = None
 
 
 class DeviceView(msgspec.Struct, frozen=True):
     """The TUN or TAP interface. ``statistics`` is the kernel's, empty once it is deleted.
 
     ``fault`` says why the host is not as the device needs it, empty where it is. ``repairs`` counts
-    what was made again after others had removed it, by kind.
+    what was made again after others had removed it, by kind. ``host_pid`` is the process that
+    makes and repairs all that.
     """
 
     name: str
@@ -76,6 +78,7 @@ class DeviceView(msgspec.Struct, frozen=True):
     fault: str
     repairs: dict[str, int]
     kill_switch: KillSwitch
+    host_pid: int
     forward: Forward | None = None  # what is forwarded from and to it
     obstacles: tuple[str, ...] = ()  # what keeps this host from that
     dns: DnsView | None = None

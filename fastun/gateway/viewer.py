@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, structs
 
 from fastun import native
-from fastun.gateway import device_view
+from fastun.gateway import device_view, privileges
 from fastun.gateway.view import (
     Configuration,
     GatewayView,
@@ -102,8 +102,8 @@ class Viewer:
         self._gateway = gateway
         self.read = ReadFile(gateway.started)  # reload.py replaces it
         lane = gateway.lane
-        self._stats = Stats.attach(lane.stats.fd)
-        self._peer_table = PeerTable.attach(lane.peers.fd)
+        self._stats = Stats.attach(lane.stats.fd, ())
+        self._peer_table = PeerTable.attach(lane.peers.fd, ())
         self._rings = {
             direction: Ring.attach(ring.fd, ring.size_bytes)
             for direction, ring in lane.rings.items()
@@ -132,7 +132,7 @@ class Viewer:
             is_linked=bool(gateway.links.by_slot),
             needs_link=gateway.settings.role == "connect",
             waits_for=gateway.listening.waits_for(),
-            device_fault=device_view.fault(gateway.device),
+            device_fault=gateway.device.fault,
             dns_fault=gateway.device.name_servers.state.fault,
         )
 
@@ -263,6 +263,7 @@ def _configuration(gateway: Running, read: ReadFile) -> Configuration:
         state_dir=_state_dir(settings),
         started=gateway.started,
         read=read,
+        confined=privileges.given_up(),
     )
 
 

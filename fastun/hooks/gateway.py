@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import TimeoutError as NotDone
 from typing import TYPE_CHECKING, Final, Self
 
-from fastun import ending, log, state_file
+from fastun import ending, log
 from fastun.config.hooks import key_of
-from fastun.config.wg_quick_saved import with_endpoints
-from fastun.errors import RuntimeFailure
+from fastun.errors import FastunError, RuntimeFailure
 from fastun.hooks import facts
-from fastun.hooks.runner import HookRunner, Job
 
 if TYPE_CHECKING:
     from fastun.config.hooks import Command
     from fastun.config.settings import Settings
+    from fastun.host.hooks.job import Job
+    from fastun.host.process.gateway_hook_runner import GatewayHookRunner
     from fastun.link.table import Link
 
 _LOOK_EVERY_S: Final = 0.05
@@ -37,12 +37,11 @@ GRACE_S: Final = 5.0
 class GatewayHooks:
     """Runs the hooks of one gateway. Use as a context manager, on the main thread."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Run those of ``settings``."""
+    def __init__(self, settings: Settings, runner: GatewayHookRunner) -> None:
+        """Have ``runner`` run those of ``settings``."""
         self.settings = settings
-        self.runner = HookRunner()
+        self.runner = runner
         self.endpoints: dict[str, str] = {}  # by public key, where peers on UDP were last
-        self._addresses: Callable[[], Iterable[object]] = lambda: self.settings.addresses
         self._log = log.get("hooks")
 
     def __enter__(self) -> Self:
@@ -55,12 +54,8 @@ class GatewayHooks:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Run `post_down`, and kill what still runs."""
-        try:
-            self.run("post_down")
-        finally:
-            with ending.extended(GRACE_S):
-                self.runner.close()
+        """Run `post_down`."""
+        self.run("post_down")
 
     async def change(self, _: Settings, now: Settings) -> tuple[str, ...]:
         """Run those of these settings from now on."""
@@ -68,9 +63,8 @@ class GatewayHooks:
         return ()
 
     @contextlib.contextmanager
-    def while_up(self, pushed: Callable[[], Iterable[object]]) -> Iterator[None]:
-        """Run `up`, and at the end `down`. ``pushed`` returns the addresses that a server gave."""
-        self._addresses = lambda: [*self.settings.addresses, *pushed()]
+    def while_up(self) -> Iterator[None]:
+        """Run `up`, and at the end `down`."""
         try:
             self.run("up", may_be_cut=True)
             yield
@@ -114,29 +108,23 @@ class GatewayHooks:
             self.endpoints.pop(public_key, None)
 
     def _save(self) -> None:
-        path = self.settings.hooks.save_to
-        if path is None or not self.endpoints:
-            return
-        try:
-            text = path.read_bytes().decode()
-            saved = with_endpoints(text, self.endpoints)
-            if saved != text:
-                state_file.replace(path.resolve(), saved.encode(), is_durable=True)
-                self._log.info("saved the endpoints of peers", file=str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            self._log.warning("cannot save the endpoints of peers", file=str(path), error=why)
+        if self.settings.hooks.save_to is not None and self.endpoints:
+            try:
+                self.runner.save(self.endpoints)
+            except FastunError as error:
+                self._log.warning("cannot save the endpoints of peers", error=str(error))
 
     def begin(self, event: str, command: Command, link: Link | None = None) -> Job:
-        """Have a program run; `note` takes its result. Any thread."""
-        environment = facts.of_gateway(self.settings, event, self._addresses())
-        said = {"hook": event}
+        """Have a program run; `note` takes its result. Any thread but the event loop's."""
+        said, its_facts = {"hook": event}, {}
         if event == "down":
-            environment["FASTUN_REASON"] = ending.reason()
+            its_facts["FASTUN_REASON"] = ending.reason()
         if link is not None:
-            environment |= facts.of_peer(link, event)
+            its_facts = facts.of_peer(link, event)
             said["peer"] = link.peer_name
-        return self.runner.begin(command, environment, self.settings.hooks.timeout_s, said)
+        return self.runner.begin(
+            event, self.settings.hooks.of(event).index(command), its_facts, said
+        )
 
     def note(self, job: Job, command: Command, error: str) -> None:
         """Log how a program has failed, if it has."""

@@ -36,7 +36,9 @@ from fastun.native import (
     Mode,
     Offload,
     PeerTable,
+    ReplayMarks,
     Ring,
+    SendingCounters,
     Stats,
     Waiting,
     Wire,
@@ -116,10 +118,11 @@ class Lane:
         self._template = template
         self.stats = Stats.create()
         self.peers = PeerTable.create()
+        self.sending = SendingCounters.create()
+        self.marks = ReplayMarks.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
         self.switch = Switch() if plan.switches else None
-        is_sealed = plan.wire == Wire.WIREGUARD
-        self.keys = KeyRegion.create(secret=plan.secret_keys and is_sealed)
+        self.keys = KeyRegion.create(secret=plan.secret_keys and plan.wire == Wire.WIREGUARD)
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
@@ -186,9 +189,8 @@ class Lane:
         self.capture(None)
         for ring in self.rings.values():
             ring.close()
-        self.stats.close()
-        self.peers.close()
-        self.keys.close()
+        for memory in (self.stats, self.peers, self.keys, self.sending, self.marks):
+            memory.close()
         if self.switch is not None:
             self.switch.close()
         for wake_fd in self._wake_fds.values():
@@ -203,7 +205,9 @@ class Lane:
         """Spawn the worker and send it all that it needs; try again later if that fails."""
         try:
             ours = worker.spawn(self._template)
+            worker.watch(self._on_message, self._replace)
         except OSError as error:
+            worker.discard()
             self._log.warning("worker not started", worker=worker.name, error=error.strerror)
             if not self._gives_up(worker, error.strerror or str(error)):
                 self._start_later(worker)
@@ -217,6 +221,7 @@ class Lane:
             coalesce=plan.coalesce,
             mss_mtu=plan.mss_mtu,
             waiting=plan.waiting,
+            secret_keys=self.keys.is_secret,
         )
         fds: tuple[int, ...] = (
             self.stats.fd,
@@ -227,10 +232,10 @@ class Lane:
         )
         if worker.role in KEY_ROLES and plan.wire == Wire.WIREGUARD:
             fds += (self.keys.fd(worker.role),)
+            fds += (self.sending.fd if worker.role == "tun-reader" else self.marks.fd,)
         if self.switch is not None and worker.role in Switch.ROLES:
             boot = structs.replace(boot, hairpin_bytes=self.switch.hairpin.size_bytes)
             fds += self.switch.descriptors()
-        worker.watch(self._on_message, self._replace)
         try:
             ours.send(boot, fds)
             self._owner.on_start(worker)
@@ -280,7 +285,9 @@ class Lane:
     # -- what becomes of it -------------------------------------------------------------------
 
     def _on_message(self, worker: WorkerProcess, message: Message) -> None:
-        if isinstance(message, Ready):
+        if isinstance(message, Ready) and worker.is_ready:
+            worker.kill("unexpected message: Ready")  # what it says of itself it says once
+        elif isinstance(message, Ready):
             worker.is_ready = True
             worker.boot_failures = 0
             self._note_confined(worker, message.confined)

@@ -12,7 +12,17 @@ from typing import Final
 import msgspec
 
 from fastun import codec
-from fastun.native import Aead, Confined, Joins, KeyName, Mode, Offload, Waiting, Wire
+from fastun.native import (
+    Aead,
+    Confined,
+    CounterSource,
+    Joins,
+    KeyName,
+    Mode,
+    Offload,
+    Waiting,
+    Wire,
+)
 
 # A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
 # truncated message is an error.
@@ -51,11 +61,9 @@ class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Boot(ToWorker, frozen=True, tag="boot"):
-    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd].
+    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd]."""
 
-    To tun-reader and link-reader on a sealed wire then its area of the key region.
-    """
-
+    # On a sealed wire a reader's: then [area of the key region, sending counters or replay marks].
     ring_bytes: int
     wire: Wire
     mode: Mode
@@ -63,7 +71,8 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     coalesce: Offload
     mss_mtu: int
     waiting: Waiting = Waiting()
-    hairpin_bytes: int = 0  # > 0: a switch; also [addresses, hairpin, its eventfd]
+    secret_keys: bool = False  # memory as by memfd_secret, for tun-reader and link-reader
+    hairpin_bytes: int = 0  # > 0: a switch; then [addresses, hairpin, its eventfd]
 
 
 class Begin(ToWorker, frozen=True, tag="begin"):
@@ -71,10 +80,7 @@ class Begin(ToWorker, frozen=True, tag="begin"):
 
 
 class AttachLink(ToWorker, frozen=True, tag="attach-link"):
-    """Carry the peer's link from now on.
-
-    Descriptors: [socket]; none for a peer on UDP.
-    """
+    """Carry the peer's link from now on. Descriptors: [socket]; none for a peer on UDP."""
 
     slot: int
     link_id: int
@@ -204,7 +210,7 @@ class SetSendingKey(ToWorker, frozen=True, tag="set-sending-key"):
     key: KeyName
     aead: Aead
     receiver_index: int
-    counter: int
+    source: CounterSource
     expires_ns: int
 
 
@@ -233,6 +239,7 @@ class AddReceivingKey(ToWorker, frozen=True, tag="add-receiving-key"):
     index: int
     counter: int
     expires_ns: int
+    is_known: bool = False  # a predecessor has opened with it: above its mark only, or not at all
 
 
 class ForgetReceivingKeys(ToWorker, frozen=True, tag="forget-receiving-keys"):
@@ -264,7 +271,6 @@ class Ready(ToGateway, frozen=True, tag="ready"):
 class WorkerFailed(ToGateway, frozen=True, tag="worker-failed"):
     """The last from a worker that cannot go on; ``reason`` is for the log."""
 
-    worker: str
     reason: str
 
 

@@ -72,6 +72,7 @@ class Template:
         self._channel: socket.socket | None = None
         self._is_ready = False
         self._started_s = 0.0
+        self._ending: list[int] = []  # templates that end by themselves, and are to be collected
         self._answered: set[int] = set()  # workers whose process IDs are known
         self._may_have_lost = False  # one that was forked, and whose ID was never said
         self._log = log.get("lane")
@@ -114,7 +115,7 @@ class Template:
                 self._is_ready = len(channel.recv(FORK_ANSWER.size)) == FORK_ANSWER.size
             channel.settimeout(ANSWER_LIMIT_S)
             socket.send_fds(channel, [name.encode()], [inherited.fileno()])
-            answer = channel.recv(FORK_ANSWER.size)
+            answer = _answer(channel)
         except (TimeoutError, ConnectionError):
             answer = b""
         if len(answer) != FORK_ANSWER.size:
@@ -138,7 +139,10 @@ class Template:
             return
         import psutil  # noqa: PLC0415 (0.8 MiB, for what hardly ever happens)
 
-        children = psutil.Process().children()
+        try:
+            children = psutil.Process().children()
+        except (psutil.Error, OSError):  # /proc cannot be read now: with the next fork
+            return
         self._answered &= {child.pid for child in children}
         for child in children:
             with contextlib.suppress(psutil.Error, ChildProcessError):
@@ -156,7 +160,7 @@ class Template:
             return True
         if time.monotonic() - self._started_s >= READY_LIMIT_S:
             return True
-        with contextlib.suppress(BlockingIOError, ConnectionError):
+        with contextlib.suppress(OSError):  # BlockingIOError, mostly
             self._channel.setblocking(False)
             said = self._channel.recv(FORK_ANSWER.size)
             self._is_ready = len(said) == FORK_ANSWER.size
@@ -181,10 +185,15 @@ class Template:
         pid, self._pid = self._pid, None
         if pid is None:
             return
+        self._ending = [each for each in self._ending if not _collected(each, 0)]
         if not _collected(pid, _END_LIMIT_S if self._is_ready else 0):
-            with contextlib.suppress(ProcessLookupError):
+            try:
                 os.kill(pid, signal.SIGKILL)
-            _collected(pid, _END_LIMIT_S)
+            except PermissionError:
+                # It has its rights until it has imported; then it finds that its channel is closed.
+                self._ending.append(pid)
+            else:
+                _collected(pid, _END_LIMIT_S)
 
 
 def _collected(pid: int, limit_s: float) -> bool:
@@ -196,3 +205,11 @@ def _collected(pid: int, limit_s: float) -> bool:
                 return False
             time.sleep(_LOOK_INTERVAL_S)
     return True
+
+
+def _answer(channel: socket.socket) -> bytes:
+    """Return what comes; nothing where it cannot be read, so that no later one is taken for it."""
+    try:
+        return channel.recv(FORK_ANSWER.size)
+    except OSError:
+        return b""

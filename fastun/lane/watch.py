@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from fastun import log
 from fastun.lane.heartbeat import Heartbeat
+from fastun.native import ROLES
 from fastun.pace import PACE, QUIET_S
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ STUCK_S: Final = 8.0
 
 #: Whoever stops a whole tree, or lets it go on, needs less from its first process to the last.
 STOPPED_S: Final = 1.0
+
+#: A link-reader whose thousand peers all send at once and are limited uses some 550 MiB; the
+#: tun-writer has no queues. What uses more than this is out of its mind, or in an attacker's hands.
+RESIDENT_BYTES_MAX: Final = dict.fromkeys(ROLES, 1 << 30) | {"tun-writer": 256 << 20}
+
+_PAGE_BYTES: Final = os.sysconf("SC_PAGESIZE")
 
 Why = Literal["stopped", "stuck"]
 
@@ -81,7 +88,9 @@ class LaneWatch:
         passed_s, self._looked_s = min(now_s - self._looked_s, QUIET_S), now_s
         self._look_for_stopped()
         for worker in self._workers.values():
-            if worker.pid is not None and worker.pid not in self._stopped and not PACE.is_quiet:
+            if worker.pid is not None and resident_bytes(worker.pid) > _max_of(worker):
+                worker.kill(f"it uses more than {_max_of(worker) >> 20} MiB of memory")
+            elif worker.pid is not None and worker.pid not in self._stopped and not PACE.is_quiet:
                 self._look_at_silent(worker, passed_s)
 
     # -- stopped ------------------------------------------------------------------------------
@@ -106,7 +115,8 @@ class LaneWatch:
     def _end_stopped(self, pid: int) -> None:
         if pid == self._template.pid:
             self._log.warning("the template process was stopped; replacing it", pid=pid)
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(PermissionError):  # one that has not given up its rights yet
+                os.kill(pid, signal.SIGKILL)
             self._template.renew()
             return
         worker = next(each for each in self._workers.values() if each.pid == pid)
@@ -119,7 +129,9 @@ class LaneWatch:
         was_s, worker.silent_s = worker.silent_s, worker.silent_s + passed_s
         if was_s < ASK_S <= worker.silent_s:
             worker.send(Heartbeat())
-        elif worker.silent_s >= STUCK_S and not self._is_held(worker.pid):
+        elif worker.silent_s >= STUCK_S and self._is_held(worker.pid):
+            worker.silent_s = 0.0  # when it goes on it has all its time to answer
+        elif worker.silent_s >= STUCK_S:
             self.ended[worker.role, "stuck"] += 1
             worker.kill(f"it has not answered for {STUCK_S - ASK_S:g} s")
 
@@ -138,6 +150,18 @@ class LaneWatch:
                 debugger=tracer,
             )
         return tracer != 0
+
+
+def _max_of(worker: WorkerProcess) -> int:
+    return RESIDENT_BYTES_MAX[worker.role]
+
+
+def resident_bytes(pid: int) -> int:
+    """Return how much memory a process uses, with what it shares; 0: that cannot be read."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        statm = Path(f"/proc/{pid}/statm").read_text(encoding="ascii")
+        return int(statm.split()[1]) * _PAGE_BYTES
+    return 0
 
 
 def is_stopped(pid: int) -> bool:

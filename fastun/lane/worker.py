@@ -12,6 +12,7 @@ from functools import singledispatchmethod
 
 from fastun import native
 from fastun.errors import RuntimeFailure
+from fastun.lane import session_memory
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.events import message_of
 from fastun.lane.heartbeat import Heartbeat
@@ -66,20 +67,24 @@ class Worker:
     def __init__(self, role: str, channel: Channel, boot: Boot, fds: list[int]) -> None:
         """Prepare the loop, from the boot message and its descriptors."""
         stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *more_fds = fds
-        keys_fds, switch_fds = _split(role, boot, more_fds)
+        session_fds, switch_fds = session_memory.take(role, boot, more_fds)
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
         self._has_begun = False
         self._n_nothing_read = 0  # in a row
-        self.stats = native.Stats.attach(stats_fd)
+        if role == "link-writer":  # all that it could do with it is to write packets to this host
+            os.close(device_fd)
+            device_fd = -1
+        writers = _writers(role, boot)
+        self.stats = native.Stats.attach(stats_fd, writers)
         self._loop = _loop.Loop(
             role,
             _loop.SharedMemory(
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 self.stats,
-                native.PeerTable.attach(peers_fd),
-                native.KeyArea(keys_fds[0]) if keys_fds else None,
+                native.PeerTable.attach(peers_fd, writers),
+                session_memory.attach(role, boot, session_fds),
                 *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
@@ -87,7 +92,7 @@ class Worker:
             mode=boot.mode,
             waiting=boot.waiting,
         )
-        close_all([stats_fd, ring_fd, peers_fd, *keys_fds, *switch_fds[:2]])
+        close_all([stats_fd, ring_fd, peers_fd, *session_fds, *switch_fds[:2]])
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
         self._loop.coalesce(boot.coalesce)
@@ -248,7 +253,7 @@ class Worker:
             message.aead,
             message.key,
             receiver_index=message.receiver_index,
-            counter=message.counter,
+            source=message.source,
             expires_ns=message.expires_ns,
         )
 
@@ -262,6 +267,8 @@ class Worker:
 
     @act.register
     def _add_receiving_key(self, message: AddReceivingKey, _: list[int]) -> None:
+        if message.is_known:
+            self._loop.take_over_receiving_key(message.slot, message.index)
         for aead in message.aeads:
             self._loop.add_receiving_key(
                 message.slot,
@@ -326,7 +333,7 @@ class Worker:
         self._loop.send_message(message.slot, message.message)
 
 
-def _split(role: str, boot: Boot, fds: list[int]) -> tuple[list[int], list[int]]:
-    """Return the descriptor of the keys, if the role has it, and those of a switch."""
-    n_keys = role in native.KEY_ROLES and boot.wire == Wire.WIREGUARD
-    return fds[:n_keys], fds[n_keys:]
+def _writers(role: str, boot: Boot) -> tuple[str, ...]:
+    """Return as which roles this one writes figures: a reader does its sleeping writer's steps."""
+    writer = {"tun-reader": "link-writer", "link-reader": "tun-writer"}.get(role)
+    return (role, writer) if writer is not None and boot.waiting.hands_over else (role,)

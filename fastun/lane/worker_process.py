@@ -99,7 +99,8 @@ class WorkerProcess:
         no descriptor is to be had.
         """
         ours, inherited = channel.of(template.sockets.channel())
-        with inherited, contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
+            always.callback(channel.close_for_good, inherited)
             undo.callback(ours.close)
             pid = template.fork(self.name, inherited)
             undo.callback(os.waitpid, pid, 0)  # the last is called first
@@ -112,12 +113,22 @@ class WorkerProcess:
         self.is_ready = False
         return ours
 
+    def discard(self) -> None:
+        """Undo a spawn, if there was one: it cannot be watched."""
+        if self.pid is not None:
+            self.unwatch()
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            self.reap()
+
     def watch(
         self,
         on_message: Callable[[WorkerProcess, Message], None],
         on_exit: Callable[[WorkerProcess], None],
     ) -> None:
-        """Call ``on_message`` for what the worker sends, and ``on_exit`` when it has ended."""
+        """Call ``on_message`` for what the worker sends, and ``on_exit`` when it has ended.
+
+        Raises OSError when the kernel has no room for that.
+        """
         assert self.channel is not None  # noqa: S101 (it was spawned)
         loop = asyncio.get_running_loop()
         loop.add_reader(self.pidfd, on_exit, self)
@@ -160,7 +171,10 @@ class WorkerProcess:
                 self.unsent.popleft()
                 _close(fd)
         except BlockingIOError:
-            loop.add_writer(fileno, self._flush)
+            try:
+                loop.add_writer(fileno, self._flush)
+            except OSError:  # no room to wait for it
+                self.send_retry = loop.call_later(RETRY_S, self._flush)
         except ConnectionError:  # it is dying; the pidfd will say so
             pass
         except OSError:
@@ -187,8 +201,8 @@ class WorkerProcess:
         except BlockingIOError:
             return False
         except RuntimeFailure as error:
-            self._log.error("bad control message", worker=self.name, error=str(error))
-            return True
+            self.kill(f"bad control message: {error}")
+            return False
         except ConnectionError:  # it died with our messages unread
             received = None
         except OSError:
@@ -246,7 +260,7 @@ class WorkerProcess:
         _, status, usage = os.wait4(self.pid, 0)
         self.pid = None
         self._cpu_seconds_of_predecessors += usage.ru_utime + usage.ru_stime
-        os.close(self.pidfd)
+        channel.close_all([self.pidfd])
         self.pidfd = -1
         self._close_channel()
         while self.unsent:
@@ -265,8 +279,7 @@ def _cpu_clock_of(pid: int) -> int:
 
 
 def _close(fd: int) -> None:
-    if fd >= 0:
-        os.close(fd)
+    channel.close_all([fd] if fd >= 0 else [])
 
 
 async def _exited(pidfd: int, limit_s: float) -> bool:

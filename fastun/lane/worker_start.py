@@ -41,9 +41,9 @@ def run(name: str, channel_fd: int, gateway_pid: int) -> NoReturn:
     except (BrokenPipeError, ConnectionResetError, ProcessLookupError):
         os._exit(0)  # the gateway is gone
     except (FastunError, OSError) as error:
-        _report_failure(channel, WorkerFailed(name, one_line(str(error))))
+        _report_failure(channel, WorkerFailed(one_line(str(error))))
     except Exception as error:  # noqa: BLE001 (printing a traceback would open source files)
-        _report_failure(channel, WorkerFailed(name, _described(error)))
+        _report_failure(channel, WorkerFailed(_described(error)))
     os._exit(1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AddReceivingKey, SetSendingKey
-from fastun.native import Aead, KeyName, has_aes_instructions
+from fastun.native import Aead, KeyName, SendingCounter, has_aes_instructions
 from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.transport import SessionKeys
@@ -20,10 +20,13 @@ class KeyInstaller:
         self._lane = lane
         self._constants = constants
 
-    def add_receiving(self, slot: int, keys: SessionKeys, counter: int) -> None:
+    def add_receiving(
+        self, slot: int, keys: SessionKeys, counter: int, *, is_known: bool = False
+    ) -> None:
         """Have the link-reader open under ``keys``, by either cipher that this side can offer.
 
-        Counters under ``counter`` are used up. It answers KeyAdded. The keys are in the lane's
+        Counters under ``counter`` are used up; ``is_known``: and what a link-reader has opened that
+        was killed. It answers KeyAdded. The keys are in the lane's
         region for as long as ``keys`` is referred to. HandshakeError: there is no place left.
         """
         ciphers = [Aead.CHACHA20_POLY1305]
@@ -37,13 +40,16 @@ class KeyInstaller:
                 keys.local_index,
                 counter,
                 self._expires_ns(keys),
+                is_known,
             ),
         )
 
-    def use_for_sending(self, slot: int, keys: SessionKeys, aead: Aead, counter: int) -> None:
-        """Have the tun-reader seal under ``keys`` from now on, beginning with ``counter``."""
+    def use_for_sending(
+        self, slot: int, keys: SessionKeys, aead: Aead, counter: SendingCounter
+    ) -> None:
+        """Have the tun-reader seal under ``keys`` from now on, and what ``counter`` says."""
         name, expires_ns = self._shared(keys), self._expires_ns(keys)
-        message = SetSendingKey(slot, name, aead, keys.remote_index, counter, expires_ns)
+        message = SetSendingKey(slot, name, aead, keys.remote_index, counter.source, expires_ns)
         self._lane.send("tun-reader", message)
 
     def _expires_ns(self, keys: SessionKeys) -> int:

@@ -29,7 +29,7 @@ from fastun.lane.lane import Lane
 from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
 from fastun.link import slot_terms
 from fastun.link.slotted_peer import ENDED_S, HANDSHAKE_S, NO_SLOT, SlottedPeer
-from fastun.native import PEER_FIELDS, PEER_SLOTS
+from fastun.native import PEER_FIELDS, PEER_SLOTS, bounded
 from fastun.peers.peer import Network, Peer
 from fastun.peers.terms import USUAL
 from fastun.session import clock
@@ -196,7 +196,7 @@ class PeerSlots:
     def count_of(self, slotted: SlottedPeer, field: str) -> int:
         """Return one of PEER_FIELDS of a peer, over all slots that it had."""
         in_slot = 0 if slotted.slot == NO_SLOT else self._lane.peers.read(slotted.slot, field)
-        return slotted.counted.get(field, 0) + in_slot
+        return bounded(slotted.counted.get(field, 0) + in_slot)
 
     def set_over_quota(self, public_key: bytes, *, is_over: bool) -> None:
         """Hold a peer to what its quota leaves it, or not any more."""
@@ -272,10 +272,7 @@ class PeerSlots:
     def _leave(self, slotted: SlottedPeer) -> None:
         """Make the peer absent; it keeps its counts and its guard."""
         slot, key = slotted.slot, slotted.peer.public_key
-        counted = {
-            name: slotted.counted.get(name, 0) + self._lane.peers.read(slot, name)
-            for name in _COUNTERS
-        }
+        counted = {name: self.count_of(slotted, name) for name in _COUNTERS}
         # First, or a wider prefix of another peer would have its packets for a moment.
         for role in ROUTING_ROLES:
             self._allow_ips(role, NO_SLOT, [slotted])

@@ -266,13 +266,14 @@ class LinkTable:
     def tell_worker(self, role: str) -> None:
         """Send a fresh worker what its predecessor knew of the links.
 
-        On a sealed wire only a link-writer can go on, with the peers on UDP; else the predecessor's
-        death has ended the links.
+        On a sealed wire a tun-reader goes on with all, a link-writer with the peers on UDP: the
+        predecessor's death has ended the streams.
         """
         if self._is_sealed:
             for link in self.by_slot.values():
-                if role == "link-writer" and link.connection is None:
-                    self._lane.send(role, AttachLink(link.slot, link.id, link.link_format))
+                fd = -1 if link.connection is None else link.connection.fileno()
+                if role == "tun-reader" or (role == "link-writer" and fd < 0):
+                    self._lane.send(role, AttachLink(link.slot, link.id, link.link_format), fd)
         elif role != "tun-writer":
             self._tell_unsealed(role)
 

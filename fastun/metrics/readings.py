@@ -31,7 +31,7 @@ CALLS_OF_ROLE = {
         "futex_wake",
     ),
     "link-reader": (
-        "readv",
+        "recvmsg",
         "recvmmsg",
         "write",
         "sendmsg",

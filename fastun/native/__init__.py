@@ -14,6 +14,13 @@ from fastun.native.confine import (
     probe_confinement,
     rest,
 )
+from fastun.native.counters import (
+    RECEIVING_KEYS,
+    CounterSource,
+    ReplayMarks,
+    SendingCounter,
+    SendingCounters,
+)
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -28,7 +35,7 @@ from fastun.native.host import (
     trim_memory,
 )
 from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
-from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
+from fastun.native.shared import COUNT_MAX, MacAddress, MacTable, PeerTable, Ring, Stats, bounded
 from fastun.native.vocabulary import (
     CALLS,
     CAPTURE_HEADERS_MAX,
@@ -43,7 +50,6 @@ from fastun.native.vocabulary import (
     DATA_TAG_BYTES,
     DIRECTIONS,
     DROPS,
-    GATEWAY_COUNTERS,
     INITIATION_BYTES,
     MESSAGE_BYTES_MAX,
     PEER_FIELDS,
@@ -72,18 +78,19 @@ __all__ = [
     "CONTROL_TYPE",
     "COOKIE_REPLY_BYTES",
     "COUNTERS",
+    "COUNT_MAX",
     "DATA_BYTES_MIN",
     "DATA_HEADER_BYTES",
     "DATA_PADDING_BYTES",
     "DATA_TAG_BYTES",
     "DIRECTIONS",
     "DROPS",
-    "GATEWAY_COUNTERS",
     "INITIATION_BYTES",
     "KEY_ROLES",
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
     "PEER_SLOTS",
+    "RECEIVING_KEYS",
     "RESPONSE_BYTES",
     "ROLES",
     "SEALED_CONTENT_BYTES_MAX",
@@ -92,6 +99,7 @@ __all__ = [
     "Aead",
     "CaptureStage",
     "Confined",
+    "CounterSource",
     "Drop",
     "Joins",
     "KeyArea",
@@ -103,13 +111,17 @@ __all__ = [
     "Mode",
     "Offload",
     "PeerTable",
+    "ReplayMarks",
     "Ring",
+    "SendingCounter",
+    "SendingCounters",
     "SharedKeys",
     "Stats",
     "TcpInfo",
     "UdpAddress",
     "Waiting",
     "Wire",
+    "bounded",
     "confine",
     "confine_gateway",
     "confine_template",

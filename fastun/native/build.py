@@ -1,6 +1,6 @@
 """Compile the C library into the extension module ``fastun.native._fastun`` (cffi, API mode).
 
-``fastun.h``, ``capture.h``, ``confine.h`` and ``keys.h`` in csrc declare the interface, once: cffi
+``fastun.h`` and the headers beside it in csrc are the one declaration of the interface: cffi
 parses them without their preprocessor lines, the compiler includes them as they are, so a
 disagreement is a build error.
 Run by setuptools (``cffi_modules`` in setup.py).
@@ -77,7 +77,7 @@ def declarations(header: str) -> str:
 
 
 ffi = cffi.FFI()
-for header in ("fastun.h", "capture.h", "confine.h", "keys.h"):
+for header in ("fastun.h", "capture.h", "confine.h", "counters.h", "keys.h"):
     ffi.cdef(declarations((CSRC / header).read_text(encoding="utf-8")))
 ffi.set_source(
     "fastun.native._fastun",

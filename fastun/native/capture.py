@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 from fastun.native.library import checked, ffi, lib
-from fastun.native.shared import Ring
+from fastun.native.shared import Ring, bounded
 from fastun.native.vocabulary import DROPS, CaptureStage
 
 # What one read may give, in bytes: some of the longest frames.
@@ -61,7 +61,7 @@ class CaptureReader:
 
     def n_lost(self, stage: CaptureStage) -> int:
         """Return how many of the stage found no room."""
-        return sum(int(lib.capture_lost(ring.pointer, stage)) for ring in self._rings)
+        return bounded(sum(int(lib.capture_lost(ring.pointer, stage)) for ring in self._rings))
 
     def close(self) -> None:
         """Unmap."""

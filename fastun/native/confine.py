@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fastun.native.library import checked, ffi, lib
 from fastun.native.shared import Stats
 from fastun.native.vocabulary import ROLES
+
+if TYPE_CHECKING:  # it brings urllib and ipaddress along, which workers have no use for
+    from pathlib import Path
 
 
 class Confined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,15 +58,16 @@ def confine_template(user: int, group: int) -> None:
 
 
 def confine_gateway(
-    user: int, group: int, workers: tuple[int, int], readable: Sequence[int]
+    user: int, group: int, workers: tuple[int, int], readable: Sequence[Path]
 ) -> Confined:
     """Have this process, the gateway, give up what it does not need, for good, in all threads.
 
     A user of 0 leaves it the one that it has. ``workers`` are the user and the group of those that
-    it may signal, ``readable`` descriptors of the only directories below which it may open files.
+    it may signal, ``readable`` the only directories below which it may open files.
     Raises OSError: the process must end then.
     """
-    directories = ffi.new("int[]", list(readable))
+    paths = [ffi.new("char[]", os.fsencode(path)) for path in readable]
+    directories = ffi.new("char *[]", paths)
     wanted = ffi.new(
         "struct confine_gateway_wanted *",
         {

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from fastun.native.library import checked, checked_pointer, ffi, lib
-from fastun.native.secrets import Secret
+from fastun.native.secrets import Secret, hide_secrets
 from fastun.native.vocabulary import ROLES
 
 #: Those that seal and open.
@@ -43,6 +43,8 @@ class KeyRegion:
         self._pointer = pointer
         self.is_secret = bool(lib.key_region_is_secret(pointer))
         error = int(lib.key_region_secret_errno(pointer))
+        if self.is_secret:
+            hide_secrets()
         self.secret_error = os.strerror(error) if error else ""
 
     @classmethod
@@ -80,6 +82,11 @@ class KeyRegion:
 class KeyArea:
     """A worker's end: the keys that its role needs, which it can read."""
 
-    def __init__(self, fd: int) -> None:
-        """Map it; the descriptor stays the caller's, and is no longer needed. Raises OSError."""
+    def __init__(self, fd: int, *, is_secret: bool = False) -> None:
+        """Map it; the descriptor stays the caller's, and is no longer needed. Raises OSError.
+
+        ``is_secret``: what this process makes of the keys is to be in such memory as well.
+        """
+        if is_secret:
+            hide_secrets()
         self.pointer = checked_pointer(lib.key_area_attach(fd))

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fastun.native.counters import CounterSource, ReplayMarks, SendingCounters
 from fastun.native.keys import KeyArea, KeyName
 from fastun.native.library import checked, checked_pointer, ffi, lib
 from fastun.native.shared import MacTable, PeerTable, Ring, Stats
@@ -63,13 +64,21 @@ class Event(msgspec.Struct, frozen=True):
     endpoint: bytes
 
 
+class SessionMemory(msgspec.Struct, frozen=True):
+    """What a worker that seals or opens has of sessions."""
+
+    keys: KeyArea | None = None
+    sending: SendingCounters | None = None  # of a tun-reader
+    marks: ReplayMarks | None = None  # of a link-reader
+
+
 class SharedMemory(msgspec.Struct, frozen=True):
     """What a loop shares with the gateway and the other workers of its lane."""
 
     ring: Ring
     stats: Stats
     peers: PeerTable
-    keys: KeyArea | None = None  # of tun-reader and link-reader
+    sessions: SessionMemory
     macs: MacTable | None = None  # of a switch
     hairpin: Ring | None = None
 
@@ -108,11 +117,13 @@ class Loop:
                 "ring": memory.ring.pointer,
                 "stats": memory.stats.pointer,
                 "peers": memory.peers.pointer,
+                "sending": _pointer(memory.sessions.sending),
+                "marks": _pointer(memory.sessions.marks),
                 "device_fd": fds.device,
                 "channel_fd": fds.channel,
                 "wake_fd": fds.wake,
-                "macs": ffi.NULL if memory.macs is None else memory.macs.pointer,
-                "hairpin": ffi.NULL if memory.hairpin is None else memory.hairpin.pointer,
+                "macs": _pointer(memory.macs),
+                "hairpin": _pointer(memory.hairpin),
                 "hairpin_wake_fd": fds.hairpin_wake,
                 "hands_over": waiting.hands_over,
                 "spin_ns": waiting.spin_us * 1000,
@@ -256,14 +267,15 @@ class Loop:
         key: KeyName,
         *,
         receiver_index: int,
-        counter: int,
+        source: CounterSource,
         expires_ns: int,
     ) -> None:
         """Seal with this from now on. Raises OSError (ENOENT: the link or the key has gone)."""
+        native = ffi.new("struct counter_source *", msgspec.structs.asdict(source))
         # fmt: off
         checked(
             lib.loop_set_sending_key(
-                self._pointer, *self._named(key), slot, aead, receiver_index, counter, expires_ns,
+                self._pointer, *self._named(key), slot, aead, receiver_index, native, expires_ns,
             )
         )
         # fmt: on
@@ -292,8 +304,15 @@ class Loop:
         # fmt: on
 
     def _named(self, key: KeyName) -> tuple[Any, Any]:
-        area = ffi.NULL if self._memory.keys is None else self._memory.keys.pointer
+        area = _pointer(self._memory.sessions.keys)
         return area, ffi.new("struct key_name *", (key.place, key.generation))
+
+    def take_over_receiving_key(self, slot: int, index: int) -> None:
+        """Let the keys that are added for ``index`` open only what a predecessor has not.
+
+        Raises OSError (ENOENT: it has left no mark, so that is unknown).
+        """
+        checked(lib.loop_take_over_receiving_key(self._pointer, slot, index))
 
     def forget_receiving_keys(self, slot: int) -> None:
         """Open nothing of the peer's any more."""
@@ -307,3 +326,7 @@ class Loop:
         """Free the loop."""
         lib.loop_free(self._pointer)
         self._pointer = ffi.NULL
+
+
+def _pointer(memory: Any) -> Any:
+    return ffi.NULL if memory is None else memory.pointer

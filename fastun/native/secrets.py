@@ -145,6 +145,11 @@ class NoiseState:
         return Secret(lib.noise_split(self._pointer, 0)), Secret(lib.noise_split(self._pointer, 1))
 
 
+def hide_secrets() -> None:
+    """Have this process's secrets in memory by memfd_secret. Raises OSError: there is none."""
+    checked(lib.secret_memory_hide())
+
+
 def use_x25519(function: int) -> None:
     """Have X25519 made by the C function at this address; 0: by libgcrypt's."""
     lib.dh_use(function)

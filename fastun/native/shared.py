@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fastun.native.address import UdpAddress
 from fastun.native.library import checked_pointer, ffi, lib
@@ -18,6 +18,15 @@ from fastun.native.vocabulary import (
     ROLES,
     Drop,
 )
+
+# What is in shared memory, a worker in an attacker's hands may have written. No true count is as
+# large, and sums of some still fit what they are packed, stored and sent as.
+COUNT_MAX: Final = (1 << 62) - 1
+
+
+def bounded(count: int) -> int:
+    """Return a count, or a sum of counts, of COUNT_MAX at most."""
+    return min(count, COUNT_MAX)
 
 
 class Ring:
@@ -90,17 +99,22 @@ class Stats:
         return cls(checked_pointer(lib.stats_create(fd)), fd[0])
 
     @classmethod
-    def attach(cls, fd: int) -> Stats:
-        """Map existing ones; the descriptor stays the caller's."""
-        return cls(checked_pointer(lib.stats_attach(fd)), -1)
+    def attach(cls, fd: int, writers: Sequence[str]) -> Stats:
+        """Map existing ones; the descriptor stays the caller's.
+
+        Only the blocks of the roles ``writers`` can be written by this process.
+        """
+        return cls(checked_pointer(lib.stats_attach(fd, _bits(writers))), -1)
 
     def counter(self, role: str, counter: str) -> int:
         """Return one of COUNTERS for one of ROLES."""
-        return int(lib.stats_read_counter(self.pointer, ROLES.index(role), COUNTERS.index(counter)))
+        return bounded(
+            lib.stats_read_counter(self.pointer, ROLES.index(role), COUNTERS.index(counter))
+        )
 
     def calls(self, role: str, call: str) -> int:
         """Return how often ``role`` made the system call ``call``, one of CALLS."""
-        return int(lib.stats_read_call(self.pointer, ROLES.index(role), CALLS.index(call)))
+        return bounded(lib.stats_read_call(self.pointer, ROLES.index(role), CALLS.index(call)))
 
     def take_forbidden_call(self, role: str) -> int | None:
         """Return and forget the number of the system call by which ``role`` broke its filter."""
@@ -110,15 +124,15 @@ class Stats:
     def drops(self) -> Iterator[tuple[Drop, int]]:
         """Yield every drop reason with the packets dropped for it."""
         for index, drop in enumerate(DROPS):
-            yield drop, int(lib.stats_read_drop(self.pointer, index))
+            yield drop, bounded(lib.stats_read_drop(self.pointer, index))
 
     def batch_frames(self, role: str) -> tuple[list[int], int]:
         """Return the counts of batches by frames (bucket i: up to 2**i) and the sum of frames."""
         index = ROLES.index(role)
         buckets = range(lib.stats_n_batch_buckets())
         return (
-            [int(lib.stats_read_batch_frames(self.pointer, index, i)) for i in buckets],
-            int(lib.stats_read_batch_frames_sum(self.pointer, index)),
+            [bounded(lib.stats_read_batch_frames(self.pointer, index, i)) for i in buckets],
+            bounded(lib.stats_read_batch_frames_sum(self.pointer, index)),
         )
 
     def queue_delay(self, role: str) -> tuple[list[int], int]:
@@ -126,8 +140,8 @@ class Stats:
         index = ROLES.index(role)
         buckets = range(lib.stats_n_delay_buckets())
         return (
-            [int(lib.stats_read_queue_delay(self.pointer, index, i)) for i in buckets],
-            int(lib.stats_read_queue_delay_sum_ns(self.pointer, index)),
+            [bounded(lib.stats_read_queue_delay(self.pointer, index, i)) for i in buckets],
+            bounded(lib.stats_read_queue_delay_sum_ns(self.pointer, index)),
         )
 
     def close(self) -> None:
@@ -153,18 +167,18 @@ class PeerTable:
         return cls(checked_pointer(lib.peer_table_create(fd)), fd[0])
 
     @classmethod
-    def attach(cls, fd: int) -> PeerTable:
-        """Map an existing one; the descriptor stays the caller's."""
-        return cls(checked_pointer(lib.peer_table_attach(fd)), -1)
+    def attach(cls, fd: int, writers: Sequence[str]) -> PeerTable:
+        """Map an existing one, as for Stats."""
+        return cls(checked_pointer(lib.peer_table_attach(fd, _bits(writers))), -1)
 
     def read(self, slot: int, field: str) -> int:
         """Return one of PEER_FIELDS of a slot."""
-        return int(lib.peer_table_read(self.pointer, slot, PEER_FIELDS.index(field)))
+        return bounded(lib.peer_table_read(self.pointer, slot, PEER_FIELDS.index(field)))
 
     def endpoint(self, slot: int) -> UdpAddress | None:
         """Return where the slot's peer was last heard on UDP; None also for what nothing can be.
 
-        Any worker can write there, also one in an attacker's hands.
+        The link-reader writes there, also one in an attacker's hands.
         """
         native = ffi.new("struct udp_address *")
         if not lib.peer_table_endpoint(self.pointer, slot, native):
@@ -236,3 +250,7 @@ class MacAddress(NamedTuple):
 def _mac_address(key: int) -> MacAddress:
     """Read a key of csrc/packet/mac_key.h."""
     return MacAddress((key & (1 << 48) - 1).to_bytes(6, "big").hex(":"), key >> 48 & 0xFFF)
+
+
+def _bits(roles: Sequence[str]) -> int:
+    return sum(1 << ROLES.index(role) for role in roles)

@@ -47,8 +47,10 @@ __all__ = ["FILE_NAME", "LOCK_TIMEOUT_S", "PeerStore"]
 class PeerStore(PeerDirectory):
     """The directory in one file. Close it, or use it as a context manager."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, *, any_thread: bool = False) -> None:
         """Open the file below `state_dir`, both made where they are missing.
+
+        By `any_thread` it may be used, by one at a time, and else by this one.
 
         Raises ConfigError when others can read or replace the file, and RuntimeFailure when it
         cannot be used, is damaged or was written by a newer version.
@@ -57,7 +59,10 @@ class PeerStore(PeerDirectory):
         with self._explained():
             store_file.make_private(self.path)
             self._database = sqlite3.connect(
-                self.path, timeout=LOCK_TIMEOUT_S, isolation_level=None
+                self.path,
+                timeout=LOCK_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=not any_thread,
             )
         try:
             with self._explained():

@@ -74,6 +74,13 @@ def format_key(key: bytes) -> str:
     return base64.b64encode(key).decode("ascii")
 
 
+def format_private(pair: KeyPair) -> str:
+    """Return a private key as in a file. TypeError: an ephemeral one is in no file."""
+    if not isinstance(pair.private, bytes):
+        raise TypeError("an ephemeral private key has no text")
+    return format_key(pair.private)
+
+
 def parse_key(text: str, field_name: str) -> bytes:
     """Return the 32 bytes of a key's text; ConfigError names `field_name`.
 

@@ -18,7 +18,7 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -85,7 +85,7 @@ class CaptureBegun(msgspec.Struct, frozen=True):
     """
 
     mode: str
-    ring_bytes: int
+    ring_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 28)]
     layout: int
 
 
@@ -176,7 +176,7 @@ def capture(path: Path, wanted: CaptureWanted) -> tuple[socket.socket, CaptureBe
             rest = _receive_exactly(connection, _PREFIX.size - len(first))
             (length,) = _PREFIX.unpack(first + rest)
             body = _receive_exactly(connection, min(length, REQUEST_BYTES_MAX))
-            reply = codec.unpack(body, Reply, REQUEST_BYTES_MAX)
+            reply = codec.unpack_printable(body, Reply, REQUEST_BYTES_MAX)
         if reply.capture is None:
             raise _fault(path, reply)
         undo.pop_all()
@@ -196,7 +196,7 @@ def _refused(path: Path, reply: Reply) -> RuntimeFailure:
 def _reply(path: Path, command: str, timeout_s: float) -> Reply:
     with _explained(path):
         encoded = _exchange(path, codec.pack(Request(command)), timeout_s)
-        return codec.unpack(encoded, Reply, REPLY_BYTES_MAX)
+        return codec.unpack_printable(encoded, Reply, REPLY_BYTES_MAX)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from fastun.gateway.view import (
     WorkerView,
 )
 from fastun.link import last_error as link_errors
-from fastun.native import MacAddress
+from fastun.native import Confined, MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Confinement,
@@ -54,6 +54,7 @@ def read_status(view: GatewayView) -> Status:
         mtu_bytes=view.device.mtu,
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
+        host_pid=view.device.host_pid,
         dns=None if view.device.dns is None else _dns(view.device.dns),
         forward=_forward(view.device),
         kill_switch=view.device.kill_switch,
@@ -82,11 +83,17 @@ def _confinement(view: GatewayView) -> Confinement | None:
     confined = next((each.confined for _, each in view.workers() if each.confined), None)
     if confined is None:
         return None
+    own = view.configuration.confined
+    return _as_said(confined, None if own is None else _as_said(own))
+
+
+def _as_said(confined: Confined, gateway: Confinement | None = None) -> Confinement:
     return Confinement(
         user=confined.user,
         seccomp=confined.has_filter,
         landlock=confined.landlock,
         lacks=list(confined.lacks),
+        gateway=gateway,
     )
 
 

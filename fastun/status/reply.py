@@ -179,7 +179,7 @@ class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Confinement(msgspec.Struct, frozen=True, kw_only=True):
-    """What the workers of a gateway are confined to.
+    """What the workers of a gateway are confined to, and in ``gateway`` what it is itself.
 
     ``user`` is the number of theirs. ``landlock`` is the version of Landlock's interface, 0 where
     the kernel has none. ``lacks`` is what could not be done, each with the reason.
@@ -189,6 +189,7 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     seccomp: bool
     landlock: int
     lacks: list[str]
+    gateway: Confinement | None = None
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,8 +199,10 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
     where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
     nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
+    ``host_pid`` is the process that changes the host, null of an older version's gateway.
     """
 
+    host_pid: int | None = None
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
     forward: ForwardStatus | None = None

@@ -121,6 +121,10 @@ def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | Tex
         yield _stages(title, {"outbound": lane.outbound, "inbound": lane.inbound})
 
 
+def _host_process(status: Status) -> str:
+    return "" if status.host_pid is None else f", host process {status.host_pid}"
+
+
 def _summary(status: Status, now: float) -> Table:
     table = Table.grid(padding=(0, 2))
     age = duration(now - status.started_unix_seconds)
@@ -128,7 +132,7 @@ def _summary(status: Status, now: float) -> Table:
         Text(status.interface, style="bold"),
         Text(
             f"{status.role}, {status.mode}, {status.wire} wire, MTU {status.mtu_bytes}, up {age}, "
-            f"pid {status.pid}"
+            f"pid {status.pid}{_host_process(status)}"
         ),
     )
     if status.public_key:
@@ -160,6 +164,8 @@ def _summary(status: Status, now: float) -> Table:
     table.add_row("workers", _waiting(status.lanes[0]))
     if status.confinement is not None:
         table.add_row("sandbox", _confined(status.confinement))
+        if status.confinement.gateway is not None:
+            table.add_row("", Text("gateway: ").append(_confined(status.confinement.gateway)))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
 

@@ -226,11 +226,14 @@ def test_a_resolver_that_hangs_at_the_end_keeps_nothing_and_is_said(
     assert ended_s < END_LIMIT_S
 
 
-def test_a_killed_gateway_s_changes_are_undone_by_the_next_start(
+def test_a_gateway_s_changes_are_undone_by_the_next_start_if_its_host_process_was_killed_too(
     make: Callable[..., Victim],
 ) -> None:
     victim = make()
     start_all([victim])
+    victim.process.send_signal(signal.SIGSTOP)  # or it would end by itself, in order
+    (host,) = (pid for pid in victim.host.pids() if _title(pid) == "fastun: host")
+    os.kill(host, signal.SIGKILL)
     victim.process.kill()
     victim.process.wait(5)
     wait_until(lambda: "wg0" not in victim.host.devices(), "device gone")
@@ -251,6 +254,10 @@ def test_a_killed_gateway_s_changes_are_undone_by_the_next_start(
     assert victim.left() == []
     assert victim.acts() == ALL_ACTS
     assert "undoing the changes of a killed fastun" in victim.log()
+
+
+def _title(pid: int) -> str:
+    return Path("/proc", str(pid), "cmdline").read_bytes().strip(b"\0").decode()
 
 
 # -- while it starts --------------------------------------------------------------------------

@@ -209,6 +209,7 @@ def test_without_its_host_process_a_gateway_ends_and_the_next_run_leaves_nothing
     assert scene.left() == []
 
 
+@pytest.mark.promise("After a SIGKILL of all processes the next start undoes what they have left")
 def test_after_a_kill_of_all_processes_the_next_run_leaves_nothing_behind(scene: Scene) -> None:
     scene.start()
     scene.kill()
@@ -230,6 +231,7 @@ def test_a_change_of_the_uplink_leaves_nothing_behind(scene: Scene) -> None:
     assert scene.left() == []
 
 
+@pytest.mark.promise("A suspend costs the host none of its routes, rules and DNS")
 @pytest.mark.parametrize("asleep_s", [3, pytest.param(60, id="60", marks=pytest.mark.soak)])
 def test_a_suspended_host_comes_back_and_leaves_nothing_behind(
     scene: Scene, asleep_s: float
@@ -262,6 +264,7 @@ def test_a_network_that_was_gone_comes_back_and_nothing_is_left_behind(
     assert scene.left() == []
 
 
+@pytest.mark.promise("A device that is moved to another namespace works there")
 def test_a_device_that_was_moved_to_another_namespace_works_there_and_leaves_nothing_behind(
     scene: Scene, lab: Lab
 ) -> None:

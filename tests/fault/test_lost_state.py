@@ -55,6 +55,9 @@ CASES: dict[str, tuple[str, Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.promise(
+    "A server whose key or directory is lost or damaged does not start as a new one"
+)
 @pytest.mark.parametrize("case", CASES)
 def test_a_server_that_has_lost_its_state_does_not_start_as_new(
     lab: Lab, tmp_path: Path, case: str

@@ -30,6 +30,9 @@ def restart(pair: Tunnel, directory: Path, transport: Transport) -> GatewayProce
     )
 
 
+@pytest.mark.promise(
+    "Idle clients are reached within seconds after a restart of the server, or its SIGKILL"
+)
 @pytest.mark.parametrize("transport", ["udp", pytest.param("both", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_idle_clients_are_reached_soon_after_a_restart_of_the_server(

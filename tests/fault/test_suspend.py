@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
     from fastun.lab.tunnel import GatewayProcess
+    from tests.support.figures import Figures
 
 SERVER_INNER = "10.99.0.1"
-SUSPENDED_S = 60.0
+SUSPENDED_S = 300.0
 GONE_S = 600.0
 BACK_WITHIN_S = 5.0
 
@@ -52,8 +53,8 @@ class Office:
         for client in self.clients:
             client.host.spawn("ping", "-i", "0.5", SERVER_INNER)
 
-    def assert_back(self, within_s: float) -> None:
-        """Wait until the server answers all clients."""
+    def assert_back(self, within_s: float) -> float:
+        """Wait until the server answers all clients; return how long the last one took."""
         begun_s = time.monotonic()
         for client in self.clients:
             wait_until(
@@ -63,6 +64,7 @@ class Office:
             )
             back_s = time.monotonic() - begun_s
             print(f"{client.host.name}: back after {back_s:.2f} s")  # noqa: T201
+        return time.monotonic() - begun_s
 
 
 def of_fastun(hosts: Iterable[Host]) -> list[int]:
@@ -75,10 +77,14 @@ def of_fastun(hosts: Iterable[Host]) -> list[int]:
     ]
 
 
+@pytest.mark.promise(
+    "After five minutes with all processes stopped (suspend) a tunnel is back within 5 s"
+)
 @pytest.mark.soak
+@pytest.mark.timeout(SUSPENDED_S + 120)
 @pytest.mark.parametrize("which", ["clients", "server"])
 def test_a_tunnel_is_back_soon_after_a_suspended_host_goes_on(
-    lab: Lab, tmp_path: Path, which: str
+    lab: Lab, tmp_path: Path, which: str, figures: Figures
 ) -> None:
     office = Office(lab, tmp_path)
     hosts = [office.host] if which == "server" else [client.host for client in office.clients]
@@ -89,16 +95,17 @@ def test_a_tunnel_is_back_soon_after_a_suspended_host_goes_on(
     time.sleep(SUSPENDED_S)
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
-    office.assert_back(BACK_WITHIN_S)
+    figures.worst("back after", office.assert_back(BACK_WITHIN_S), "s")
     time.sleep(5)  # what a hasty guard would do comes late
     assert sorted(of_fastun(hosts)) == sorted(pids)
     office.assert_back(BACK_WITHIN_S)
 
 
+@pytest.mark.promise("After ten minutes without a network a tunnel is back within 15 s")
 @pytest.mark.soak
 @pytest.mark.timeout(GONE_S + 120)
 def test_a_tunnel_is_back_soon_after_a_network_that_was_gone_for_ten_minutes(
-    lab: Lab, tmp_path: Path
+    lab: Lab, tmp_path: Path, figures: Figures
 ) -> None:
     office = Office(lab, tmp_path)
     for client in office.clients:
@@ -107,4 +114,4 @@ def test_a_tunnel_is_back_soon_after_a_network_that_was_gone_for_ten_minutes(
     assert not any(answers_ping(client.host, SERVER_INNER) for client in office.clients)
     for client in office.clients:
         client.host.ip("link", "set", "to-server", "up")
-    office.assert_back(15)
+    figures.worst("back after", office.assert_back(15), "s")

@@ -206,6 +206,7 @@ def test_tampered_and_replayed_messages_are_dropped_one_by_one(
     assert client.scrape().total("fastun_reconnects_total") == 0
 
 
+@pytest.mark.promise("2,000 idle connections keep no client out")
 def test_2000_idle_connections_cost_little_and_keep_no_client_out(
     server: tuple[GatewayProcess, Host], tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from tests.support.transfer import probing, start_transfer
 if TYPE_CHECKING:
     from fastun.lab.tunnel import GatewayProcess, Transport
     from tests.conftest import StartTunnel
+    from tests.support.figures import Figures
 
 ROLES = ("tun-reader", "link-writer", "link-reader", "tun-writer")
 KILLS_AND_BYTES = pytest.mark.parametrize(
@@ -52,11 +53,14 @@ def open_files(gateway: GatewayProcess) -> int:
     return psutil.Process(gateway.process.pid).num_fds()
 
 
+@pytest.mark.promise(
+    "A killed worker is back within a second, and a TCP transfer through it is byte-exact"
+)
 @KILLS_AND_BYTES
 @pytest.mark.parametrize("wire", ["wireguard", "plain"])
 @pytest.mark.parametrize("role", ROLES)
-def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
-    tunnel: StartTunnel, role: str, wire: str, n_kills: int, n_bytes: int
+def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(  # noqa: PLR0917 (fixtures)
+    tunnel: StartTunnel, role: str, wire: str, n_kills: int, n_bytes: int, figures: Figures
 ) -> None:
     pair = tunnel(wire=wire)
     gateways = (pair.client, pair.server)
@@ -78,7 +82,8 @@ def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
             time.sleep(0.15)
     kills_go_on = False
     result = transfer.result(timeout=60)
-    print(f"{role} {wire}: longest outage {max(outages) * 1000:.0f} ms")  # noqa: T201
+    figures.worst("longest outage", max(outages), "s")
+    figures.total("kills", n_kills)
     assert result.is_exact
     assert result.received.n_bytes >= n_bytes
     assert max(outages) < 1.0
@@ -91,7 +96,7 @@ def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 @pytest.mark.parametrize("role", ["tun-reader", "link-reader"])
-def test_keys_made_while_their_worker_is_held_back_are_made_anew(
+def test_keys_made_while_their_worker_is_held_back_are_there_when_it_comes(
     tunnel: StartTunnel, role: str, transport: Transport
 ) -> None:
     pair = tunnel(transport=transport)
@@ -99,11 +104,12 @@ def test_keys_made_while_their_worker_is_held_back_are_made_anew(
         for _ in range(lane.SHORT_LIVES_MAX):
             pid = kill_worker(pair.server, role)
             wait_until(lambda p=pid: worker_pid(pair.server, role) != p, "it is gone")
-        probe.seconds_until_answer()  # with sessions that are lost when the worker comes
+        probe.seconds_until_answer()  # maybe by a handshake while there was none
         time.sleep(lane.RESPAWN_DELAY_S + 0.5)
         assert probe.seconds_until_answer() < 3.0
 
 
+@pytest.mark.promise("A killed gateway takes its workers and its device along within 2 s")
 def test_a_gateway_killed_takes_its_workers_their_template_and_its_device_along(
     tunnel: StartTunnel,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from fastun.link.table import LinkTable
 
 OURS, THEIRS = pair_of(bytes(range(32))), pair_of(bytes(range(1, 33)))
-KEY = Secret.of(bytes(32))
 OUR_HELLO = Hello(
     version=hello.PROTOCOL_VERSION,
     software="fastun",
@@ -109,6 +109,12 @@ def push_update(data: bytes) -> None:
     assert len(lane.sent) in (0, 2)
 
 
+@functools.cache
+def _key() -> Secret:
+    """Made where it is used: a process that is forked has no secret of its parent's."""
+    return Secret.of(bytes(32))
+
+
 @target
 def handshake_message(data: bytes) -> None:
     """Refused with a reason, or from the one who holds the other key."""
@@ -118,7 +124,7 @@ def handshake_message(data: bytes) -> None:
         with contextlib.suppress(HandshakeError):
             read(body)
     with contextlib.suppress(HandshakeError):
-        transport.open_data(KEY, 1, body)
+        transport.open_data(_key(), 1, body)
     if kind % 4 == 1:
         _initiation(body)
     elif kind % 4 == 2:
@@ -162,8 +168,8 @@ def data_message(data: bytes) -> None:
     """What is trimmed is a beginning of the plaintext, as long as its header says."""
     packet = transport.trim(data)
     assert packet is None or (data.startswith(packet) and len(packet) >= 20)
-    sealed = transport.seal_data(KEY, 1, 0, data)
-    assert transport.open_data(KEY, 1, sealed) == (0, data)
+    sealed = transport.seal_data(_key(), 1, 0, data)
+    assert transport.open_data(_key(), 1, sealed) == (0, data)
 
 
 _handshaker = SealedHandshaker(

@@ -7,11 +7,13 @@ import socket
 from types import SimpleNamespace
 from typing import Any, cast
 
-from fastun import codec, errors
+import msgspec
+
+from fastun import codec
 from fastun.errors import RuntimeFailure
-from fastun.gateway.reports import Reports, Sessions
+from fastun.gateway.reports import Interface, Reports, Sessions
 from fastun.gateway.view import ViewClosedError
-from fastun.hooks import process
+from fastun.host.hooks import process
 from fastun.lane import packing
 from fastun.lane.channel import Channel, DescriptorsLost
 from fastun.lane.messages import MESSAGE_BYTES_MAX, ToGateway, ToWorker
@@ -49,13 +51,21 @@ class _Anything:
         return None
 
 
+_NO_FD = 2**20  # a device that is gone
+
+
 def _reports() -> Reports:
     anything = cast("Any", _Anything())
     updates = cast("Any", SimpleNamespace(receive=lambda *_: False))
     sessions = Sessions(anything, anything, updates)
     slots = cast("Any", SimpleNamespace(by_slot={}))
     made = Reports(
-        "ft0", slots, anything, sessions, on_link_writer_death=anything, on_failure=anything
+        Interface("ft0", _NO_FD),
+        slots,
+        anything,
+        sessions,
+        on_link_writer_death=anything,
+        on_failure=anything,
     )
     made._log = anything
     return made
@@ -81,7 +91,7 @@ def worker_message(data: bytes) -> None:
             assert received is None or packing.unpack(packing.pack(received[0])) == received[0]
             if received is not None and isinstance(received[0], ToGateway):
                 for role in ROLES:
-                    worker = SimpleNamespace(role=role, name=f"{role}/0")
+                    worker = SimpleNamespace(role=role, name=f"{role}/0", kill=lambda _: None)
                     _REPORTS.on_message(cast("WorkerProcess", worker), received[0])
 
 
@@ -140,7 +150,8 @@ def control_request(data: bytes) -> None:
 
 @target
 def control_reply(data: bytes) -> None:
-    """What answers at the socket of a gateway is a reply, or no reply."""
+    """What answers at a gateway's socket can be shown by a terminal, or it is refused."""
     with contextlib.suppress(codec.CodecError):
-        reply = codec.unpack(_packed(data, CONTROL_WORDS), control.Reply, control.REPLY_BYTES_MAX)
-        assert errors.one_line(str(reply.error)).isprintable()
+        packed = _packed(data, CONTROL_WORDS)
+        reply = codec.unpack_printable(packed, control.Reply, control.REPLY_BYTES_MAX)
+        assert str(msgspec.to_builtins(reply)).isprintable()

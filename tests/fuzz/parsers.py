@@ -31,6 +31,7 @@ CALLS = frozenset(
         "splitlines",
         "unpack",
         "unpack_from",
+        "unpack_printable",
         "unpack_tagged",
     }
 )

@@ -26,6 +26,7 @@ except ImportError:  # no wheel for this processor or this Python
 
 HERE = Path(__file__).parent
 CORPUS, FOUND = HERE / "corpus", HERE.parents[1] / "build" / "fuzz"
+AGAIN = "--again"
 INPUT_BYTES_MAX, INPUT_SECONDS_MAX = 16384, 10
 
 with (
@@ -50,7 +51,9 @@ def fuzz(name: str, arguments: list[str]) -> None:
         "-verbosity=0",
         "-print_final_stats=1",
     ]
-    atheris.Setup([name, *options, *arguments], TARGETS[name])
+    # To merge, libFuzzer runs the first word again by a shell.
+    again = f"{sys.executable} -m tests.fuzz.run {AGAIN} {name}"
+    atheris.Setup([again, *options, *arguments], TARGETS[name])
     atheris.Fuzz()
 
 
@@ -100,9 +103,9 @@ def keep(names: list[str]) -> None:
         merged.mkdir(parents=True)
         known = [str(FOUND / name), str(CORPUS / name)]
         _, status = os.waitpid(begin(name, ["-merge=1", str(merged), *known]), 0)
-        if status == 0:
+        if status == 0 and any(merged.iterdir()):
             for file in (CORPUS / name).glob("*"):
-                if not file.name.startswith("regression-"):
+                if not file.name.startswith(("seed-", "regression-")):
                     file.unlink()
             for file in merged.iterdir():
                 shutil.copy(file, CORPUS / name / file.name[:12])
@@ -110,6 +113,10 @@ def keep(names: list[str]) -> None:
 
 def main() -> None:
     """Do what the arguments say."""
+    if sys.argv[1:2] == [AGAIN]:
+        log.configure("console", -2)
+        atheris.Setup(sys.argv[2:], TARGETS[sys.argv[2]])
+        atheris.Fuzz()
     parser = argparse.ArgumentParser(description="Run the fuzz targets of Python code.")
     parser.add_argument("--seconds", type=int, default=10, help="at most, for each; 0: any")
     parser.add_argument("--runs", type=int, default=-1, help="inputs at most, for each; -1: any")

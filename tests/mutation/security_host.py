@@ -8,6 +8,21 @@ from tests.mutation.security import SecurityMutant, table
 
 MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
+        "unit/host/test_host_checks",
+        ("Checks.push", "what is pushed is what accept lists",
+         "if is_asked and field not in accepted:", "if False:"),
+        ("Checks.push", "a route is within the allowed IPs",
+         "if not pushable.is_within(network, allowed):", "if False:"),
+        ("Checks.push", "no default route comes in pieces",
+         "if pushable.no_default(networks) != networks:", "if False:"),
+        ("why_not", "no address is loopback's",
+         " or address.ip.is_loopback:", ":"),
+        ("why_not", "an address brings no wide network",
+         "if address.network.prefixlen < WIDEST_PREFIX:", "if False:"),
+        ("why_not", "an address's network is within the allowed IPs",
+         "if not is_within(address.network, allowed):", "if False:"),
+    ),
+    *table(
         "unit/host/test_name_servers",
         ("NameServers.set", "an interface's name is a word",
          "            _check(_INTERFACE, [self._interface])\n", ""),

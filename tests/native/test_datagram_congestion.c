@@ -46,7 +46,7 @@ static void what_is_behind_a_datagram_that_waits_is_written_once(void) {
     int narrow = open_narrow_socket();
     struct udp_address unreachable = {
         .family = UDP_ADDRESS_IPV4, .port = 9, .socket_index = 1, .address = {10, 9, 0, 9}};
-    peer_write_endpoint(&peers->lane.peers->slots[UNREACHABLE], &unreachable);
+    peer_write_endpoint(&peers->lane.peers->by_link_reader[UNREACHABLE], &unreachable);
     pair_open(stream, SOCK_STREAM | SOCK_NONBLOCK);
     CHECK_EQUAL(loop_attach_link(peers->worker.loop, ON_STREAM, ON_STREAM, stream[0], &format), 0);
 

@@ -29,7 +29,7 @@ static void datagrams_without_a_route_are_counted_apart(void) {
             struct udp_address endpoint = {.family = UDP_ADDRESS_IPV4, .port = 9};
             memcpy(endpoint.address, cases[i].address, sizeof cases[i].address);
             datagram_peers_open(AF_INET, has_offload);
-            peer_write_endpoint(&peers->lane.peers->slots[0], &endpoint);
+            peer_write_endpoint(&peers->lane.peers->by_link_reader[0], &endpoint);
             datagrams_commit(0, N_PACKETS, SIZE, SIZE);
             datagrams_commit(1, 1, SIZE, SIZE);
             datagram_peers_run();

@@ -157,8 +157,8 @@ static void a_peer_that_is_nowhere_is_counted_and_the_others_get_theirs(void) {
     const int families[] = {AF_INET, AF_INET6};
     for (int i = 0; i < 2; i++) {
         datagram_peers_open(families[i], true);
-        peer_write_endpoint(&peers->lane.peers->slots[1], &nowhere);
-        peer_write_endpoint(&peers->lane.peers->slots[2], &no_socket);
+        peer_write_endpoint(&peers->lane.peers->by_link_reader[1], &nowhere);
+        peer_write_endpoint(&peers->lane.peers->by_link_reader[2], &no_socket);
         for (int round = 0; round < 10; round++) {
             for (unsigned slot = 0; slot < N_DATAGRAM_PEERS; slot++)
                 datagrams_commit(slot, 1 + slot, 200, 200);
@@ -176,7 +176,7 @@ static void a_peer_that_is_nowhere_is_counted_and_the_others_get_theirs(void) {
 static void the_packets_that_are_lost_are_counted_and_not_the_datagrams(void) {
     const struct udp_address nowhere = {0};
     datagram_peers_open(AF_INET, true);
-    peer_write_endpoint(&peers->lane.peers->slots[0], &nowhere);
+    peer_write_endpoint(&peers->lane.peers->by_link_reader[0], &nowhere);
     datagrams_commit(0, 1, 500, 500)->n_packets = 40;
     datagrams_commit(0, 1, 32, 32)->n_packets = 0;
     datagrams_commit(0, 3, 400, 400);
@@ -225,7 +225,7 @@ static void datagrams_follow_the_peer_to_its_new_endpoint(void) {
     datagram_peers_run();
     CHECK_EQUAL(datagram_peer_receive_all(0), 3);
     /* The two change places. */
-    peer_write_endpoint(&peers->lane.peers->slots[0], &peers->peers[1].endpoint);
+    peer_write_endpoint(&peers->lane.peers->by_link_reader[0], &peers->peers[1].endpoint);
     int fd = peers->peers[0].fd;
     peers->peers[0].fd = peers->peers[1].fd;
     peers->peers[1].fd = fd;
@@ -240,7 +240,7 @@ static void our_address_that_has_gone_is_no_longer_sent_from(void) {
     struct udp_address endpoint = peers->peers[0].endpoint;
     memcpy(endpoint.local, (const uint8_t[]){192, 0, 2, 1}, 4); /* not one of ours */
     for (unsigned round = 1; round <= 10; round++) {
-        peer_write_endpoint(&peers->lane.peers->slots[0], &endpoint);
+        peer_write_endpoint(&peers->lane.peers->by_link_reader[0], &endpoint);
         datagrams_commit(0, 1, 200, 200);
         datagram_peers_run();
         datagrams_commit(0, 9, 200, 200);
@@ -257,9 +257,9 @@ static void on_a_new_link_nothing_has_waited_yet(void) {
     struct link_format format = datagram_format(0);
     datagram_peers_open(AF_INET, true);
     loop_detach_link(peers->worker.loop, 1);
-    peer_set(&peers->lane.peers->slots[1].waiting_since_ns, 1);
+    peer_set(&peers->lane.peers->by_link_writer[1].waiting_since_ns, 1);
     CHECK_EQUAL(loop_attach_link(peers->worker.loop, 1, 1, -1, &format), 0);
-    CHECK_EQUAL(atomic_load(&peers->lane.peers->slots[1].waiting_since_ns), 0);
+    CHECK_EQUAL(atomic_load(&peers->lane.peers->by_link_writer[1].waiting_since_ns), 0);
     end();
 }
 
@@ -273,7 +273,7 @@ static void records_of_one_socket_do_not_go_by_another(void) {
     CHECK_EQUAL(loop_add_socket(peers->worker.loop, 1, second, true), 0);
     struct udp_address endpoint = peers->peers[1].endpoint;
     endpoint.socket_index = 1;
-    peer_write_endpoint(&peers->lane.peers->slots[1], &endpoint);
+    peer_write_endpoint(&peers->lane.peers->by_link_reader[1], &endpoint);
     for (unsigned slot = 0; slot < 2; slot++)
         datagrams_commit(slot, 1, 200, 200);
     datagram_peers_run();

@@ -87,7 +87,7 @@ static void a_standing_queue_marks_what_is_capable_and_drops_the_rest(void) {
         bool is_capable = codepoints[i] != ECN_NOT_ECT;
         open_link(datagram_format(MTU), AEAD_CHACHA20_POLY1305);
         sender_allow_ten(SLOT);
-        peer_set(&sender.lane.peers->slots[SLOT].waiting_since_ns,
+        peer_set(&sender.lane.peers->by_link_writer[SLOT].waiting_since_ns,
                  clock_now_ns() - CODEL_TARGET_NS * 2);
         give_bare(4, codepoints[i]);
         sender_run();

@@ -49,7 +49,9 @@ static void set_keys(struct lane *lane, enum aead aead) {
     sealing_key(key, 1);
     struct loop *reader = lane->workers[ROLE_tun_reader].loop;
     struct loop *opener = lane->workers[ROLE_link_reader].loop;
-    CHECK_EQUAL(key_use_for_sending(reader, 0, aead, key, 77, 1, UINT64_MAX), 0);
+    CHECK_EQUAL(key_use_for_sending(reader, 0, aead, key, 77,
+                                    &(struct counter_source){.base = UINT64_MAX}, UINT64_MAX),
+                0);
     CHECK_EQUAL(key_add_for_receiving(opener, 0, aead, key, 77, 1, UINT64_MAX), 0);
     for (size_t length = 4; length <= 16; length += 12) {
         CHECK_EQUAL(loop_allow_ip(reader, 0, any, length, 0), 0);

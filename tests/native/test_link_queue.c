@@ -242,6 +242,65 @@ static void what_is_half_out_stays_when_a_queue_is_cut(void) {
     link_queue_free(&cut);
 }
 
+/* n_bytes says which entry it is. */
+static bool put(struct link_queue *to, bool inserts, size_t length, uint32_t n_bytes) {
+    const struct queue_entry entry = {.length = (uint32_t)length, .n_bytes = n_bytes};
+    return inserts ? link_queue_insert(to, &entry, bytes) : link_queue_append(to, &entry, bytes);
+}
+
+/* What is inserted goes behind the first entry and what was inserted before, wherever that lies; the rest
+ * keeps its order. */
+static void what_is_inserted_goes_before_what_waits_and_keeps_its_order(void) {
+    enum { FIRST = 1000000, N = 20000 };
+    struct random random = {5};
+    struct link_queue to = {0};
+    struct queue_entry entry;
+    uint32_t n_put[2] = {0}, n_got[2] = {0}, n_inserted = 0;
+    CHECK_EQUAL(link_queue_init(&to, &pool), 0);
+    CHECK(!put(&to, true, 100, 0)); /* there is nothing that waits */
+    for (int step = 0; step < N; step++) {
+        bool inserts = random_below(&random, 3) == 0;
+        size_t length = 1 + random_below(&random, inserts ? 1600 : 20000);
+        uint32_t *n = &n_put[inserts];
+        if (put(&to, inserts, length, *n + (inserts ? FIRST : 0)))
+            ++*n;
+        n_inserted = n_put[1];
+        for (size_t i = random_below(&random, 3); i > 0 && link_queue_pop(&to, &entry); i--) {
+            bool was_inserted = entry.n_bytes >= FIRST;
+            CHECK_EQUAL(entry.n_bytes - (was_inserted ? FIRST : 0), n_got[was_inserted]++);
+        }
+    }
+    while (link_queue_pop(&to, &entry)) {
+        bool was_inserted = entry.n_bytes >= FIRST;
+        CHECK_EQUAL(entry.n_bytes - (was_inserted ? FIRST : 0), n_got[was_inserted]++);
+    }
+    CHECK(n_inserted > N / 10);
+    CHECK_EQUAL(n_got[0], n_put[0]);
+    CHECK_EQUAL(n_got[1], n_put[1]);
+    link_queue_free(&to);
+}
+
+static void the_rest_of_a_message_stays_before_what_is_inserted(void) {
+    struct link_queue to = {0};
+    struct queue_entry entry;
+    struct iovec iov[4];
+    CHECK_EQUAL(link_queue_init(&to, &pool), 0);
+    for (uint32_t i = 0; i < 3; i++)
+        CHECK(put(&to, false, 1000, i));
+    CHECK(link_queue_consume(&to, 1400, &entry)); /* one, and 400 bytes of the next */
+    CHECK(put(&to, true, 100, 7));
+    CHECK(put(&to, true, 100, 8));
+    CHECK_EQUAL(link_queue_gather(&to, iov, 4), 4);
+    CHECK_EQUAL(iov[0].iov_len, 600);
+    CHECK_EQUAL(iov[1].iov_len, 100);
+    CHECK_EQUAL(iov[3].iov_len, 1000);
+    CHECK(link_queue_consume(&to, 800, &entry));
+    CHECK_EQUAL(entry.n_bytes, 1);
+    CHECK(link_queue_consume(&to, 0, &entry));
+    CHECK_EQUAL(entry.n_bytes, 7);
+    link_queue_free(&to);
+}
+
 static void freed_twice_or_never_begun_does_no_harm(void) {
     struct link_queue never = {0};
     link_queue_free(&never);
@@ -257,6 +316,8 @@ int main(void) {
     RUN(what_goes_beyond_a_share_comes_from_one_pool_and_goes_back);
     RUN(a_queue_that_is_empty_gives_its_part_back_once_a_second);
     RUN(what_is_half_out_stays_when_a_queue_is_cut);
+    RUN(what_is_inserted_goes_before_what_waits_and_keeps_its_order);
+    RUN(the_rest_of_a_message_stays_before_what_is_inserted);
     RUN(freed_twice_or_never_begun_does_no_harm);
     return EXIT_SUCCESS;
 }

@@ -85,7 +85,7 @@ static void a_links_oldest_frame_says_how_long_it_has_waited(void) {
     usleep(100 * 1000);
     peer_links_stop(&links);
     CHECK(ring_used_bytes(links.lane.ring) > 0);
-    uint64_t since_ns = atomic_load(&links.lane.peers->slots[1].waiting_since_ns);
+    uint64_t since_ns = atomic_load(&links.lane.peers->by_link_writer[1].waiting_since_ns);
     CHECK(since_ns >= before_ns && since_ns <= between_ns);
     peer_detach(&links, 1);
     peer_links_close(&links);

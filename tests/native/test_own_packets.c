@@ -189,7 +189,7 @@ static void the_indices_of_all_peers_are_found_also_when_they_are_alike(void) {
     for (unsigned slot = 0; slot < N_PEERS; slot++) {
         CHECK_EQUAL(loop_attach_link(sender.worker.loop, slot, slot, -1, &format), 0);
         CHECK_EQUAL(key_use_for_sending(sender.worker.loop, slot, AEAD_CHACHA20_POLY1305, key,
-                                        slot / 2 * 4096, 0, UINT64_MAX),
+                                        slot / 2 * 4096, &(struct counter_source){0}, UINT64_MAX),
                     0);
     }
     for (uint32_t index = 0; index < N_PEERS / 2 * 4096; index += 1024) {

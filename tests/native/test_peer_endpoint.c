@@ -10,7 +10,7 @@
 enum { N_READERS = 3, N_WRITES = 300000 };
 
 static struct peer_table table;
-static struct peer_slot *const peer = &table.slots[5];
+static struct peer_inbound *const peer = &table.by_link_reader[5];
 static _Atomic bool is_over;
 
 /* Every field says which one it is. */
@@ -71,7 +71,7 @@ static void readers_see_whole_endpoints_in_order_and_the_last_one(void) {
 static void an_endpoint_is_new_once_to_each_reader(void) {
     static struct {
         struct peer_table table;
-        struct peer_slot beyond;
+        struct peer_inbound beyond;
     } longer;
     struct udp_address endpoint = endpoint_of(9), read;
     uint64_t version = 0, other = 0;

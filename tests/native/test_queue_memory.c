@@ -89,7 +89,7 @@ static void settle(void) {
 }
 
 static uint64_t dropped(unsigned slot) {
-    return atomic_load(&lane.peers->slots[slot].dropped_packets);
+    return atomic_load(&lane.peers->by_link_writer[slot].dropped_packets);
 }
 
 static size_t held(unsigned slot) {

@@ -205,7 +205,8 @@ static void what_is_for_no_slot_or_another_peers_is_refused(void) {
     loop = reader.loop;
     CHECK(key_add_for_receiving(loop, OTHER_SLOT, reader.aead, key, INDEX, 0, UINT64_MAX) < 0);
     CHECK(key_add_for_receiving(loop, N_PEER_SLOTS, reader.aead, key, 1, 0, UINT64_MAX) < 0);
-    CHECK(key_use_for_sending(loop, OTHER_SLOT, reader.aead, key, 1, 0, UINT64_MAX) < 0);
+    CHECK(key_use_for_sending(loop, OTHER_SLOT, reader.aead, key, 1, &(struct counter_source){0},
+                              UINT64_MAX) < 0);
     CHECK(loop_allow_ip(loop, N_PEER_SLOTS + 1, key, 4, 32) < 0);
     CHECK(loop_allow_ip(loop, 0, key, 5, 32) < 0);
     CHECK(loop_allow_ip(loop, 0, key, 4, 33) < 0);

@@ -114,7 +114,7 @@ static void what_was_published_is_not_lost_however_often_and_wherever_the_ring_i
         while (ring_peek(lane.ring, &cursor, &corrupt) != NULL)
             CHECK(!corrupt);
         if (round % 3 == 0)
-            ring_release(lane.ring, cursor, &lane.stats->blocks[ROLE_link_writer]);
+            ring_release(lane.ring, cursor, &lane.stats->parts[ROLE_link_writer].block);
     }
     restart(ROLE_tun_reader);
     CHECK_EQUAL(counted(ROLE_tun_reader), n_packets);
@@ -149,7 +149,7 @@ static void a_burst_whose_head_was_not_moved_is_not_published(void) {
 static struct loop *start_writer(enum stats_role role, size_t n, uint64_t n_counted) {
     lane_open();
     for (size_t i = 0; i < n; i++)
-        publish(lane.ring, &lane.stats->blocks[ROLE_tun_reader], 3);
+        publish(lane.ring, &lane.stats->parts[ROLE_tun_reader].block, 3);
     struct loop *loop = start(role);
     stats_count(loop->stats, n_counted, 100);
     return loop;

@@ -135,7 +135,7 @@ static void a_fault_of_our_address_is_none_of_the_offload(void) {
     struct udp_address endpoint = peers->peers[0].endpoint;
     memcpy(endpoint.local, (const uint8_t[]){192, 0, 2, 1}, 4); /* not one of ours */
     for (unsigned i = 1; i <= 3 * MAX; i++) {
-        peer_write_endpoint(&peers->lane.peers->slots[0], &endpoint);
+        peer_write_endpoint(&peers->lane.peers->by_link_reader[0], &endpoint);
         CHECK(!send_train(0));
         CHECK_EQUAL(calls(CALL_sendmsg), i); /* the same train, without our address */
         CHECK(link_writer_of(peers->worker.loop)->links[0]->sourceless_until_ns > clock_now_ns());
@@ -150,7 +150,7 @@ static void without_offload_our_address_that_has_gone_costs_no_datagram(void) {
     datagram_peers_open(AF_INET, false);
     struct udp_address endpoint = peers->peers[0].endpoint;
     memcpy(endpoint.local, (const uint8_t[]){192, 0, 2, 1}, 4);
-    peer_write_endpoint(&peers->lane.peers->slots[0], &endpoint);
+    peer_write_endpoint(&peers->lane.peers->by_link_reader[0], &endpoint);
     CHECK(!send_train(0));
     CHECK_EQUAL(calls(CALL_sendmsg), N_EACH + 1);
     CHECK_EQUAL(loop_send_message(peers->worker.loop, 0, (const uint8_t *)"?????", 5), 0);
@@ -164,7 +164,7 @@ static void an_address_that_is_back_is_sent_from_again(void) {
     open_all();
     struct udp_address endpoint = peers->peers[0].endpoint;
     memcpy(endpoint.local, (const uint8_t[]){127, 0, 0, 1}, 4);
-    peer_write_endpoint(&peers->lane.peers->slots[0], &endpoint);
+    peer_write_endpoint(&peers->lane.peers->by_link_reader[0], &endpoint);
     CHECK(send_train(0));
     link_writer_of(peers->worker.loop)->links[0]->sourceless_until_ns = 1; /* it had been refused */
     CHECK(send_train(0));
@@ -181,7 +181,7 @@ static void our_address_is_not_blamed_for_a_fault_of_the_offload(void) {
     open_all();
     struct udp_address endpoint = peers->peers[0].endpoint;
     memcpy(endpoint.local, (const uint8_t[]){127, 0, 0, 1}, 4);
-    peer_write_endpoint(&peers->lane.peers->slots[0], &endpoint);
+    peer_write_endpoint(&peers->lane.peers->by_link_reader[0], &endpoint);
     set_fault(1);
     CHECK(!send_train(0));
     CHECK_EQUAL(link_writer_of(peers->worker.loop)->links[0]->sourceless_until_ns, 0);
@@ -192,7 +192,7 @@ static void our_address_is_not_blamed_for_a_fault_of_the_offload(void) {
 static void what_does_not_go_out_singly_either_is_not_the_offloads_fault(void) {
     const struct udp_address nowhere = {0};
     open_all();
-    peer_write_endpoint(&peers->lane.peers->slots[0], &nowhere);
+    peer_write_endpoint(&peers->lane.peers->by_link_reader[0], &nowhere);
     for (unsigned i = 0; i < 2 * MAX; i++) {
         datagrams_commit(0, N_EACH, 300, 300);
         datagram_peers_run();

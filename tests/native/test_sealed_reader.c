@@ -213,15 +213,13 @@ static void an_authentic_peer_that_sends_nonsense_is_dropped_with_the_reason(voi
 
 static void a_control_message_on_a_stream_goes_up_once_and_a_longer_one_is_of_a_bad_type(void) {
     static uint8_t content[EVENT_BYTES_MAX + 1] = {MESSAGE_CONTROL};
-    for (uint64_t counter = 3; counter < 2 * GATEWAY_COUNTERS; counter += GATEWAY_COUNTERS) {
-        reader_open(AEAD_CHACHA20_POLY1305);
-        send_content(counter, content, 300);
-        send_content(counter, content, 300);
-        send_good(counter + 1); /* what is behind it is not lost */
-        check_counts(1, DROP_link_reader_replayed, 1);
-        CHECK_EQUAL(count_events(EVENT_CONTROL), 1);
-        reader_close();
-    }
+    reader_open(AEAD_CHACHA20_POLY1305);
+    send_content(3, content, 300);
+    send_content(3, content, 300);
+    send_good(4); /* what is behind it is not lost */
+    check_counts(1, DROP_link_reader_replayed, 1);
+    CHECK_EQUAL(count_events(EVENT_CONTROL), 1);
+    reader_close();
     reader_open(AEAD_CHACHA20_POLY1305);
     send_content(0, content, sizeof content);
     check_counts(0, DROP_link_reader_bad_type, 1);

@@ -5,9 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "check.h"
+#include "keys.h"
 #include "random.h"
 #include "session/aead_library.h"
 #include "session/secret_memory.h"
@@ -60,7 +62,7 @@ static struct mapping mapping_of(const void *memory) {
     return mapping;
 }
 
-static size_t secret_bytes(void) {
+static size_t hidden_bytes(void) {
     struct mapping mapping = {0};
     size_t n_bytes = 0;
     FILE *smaps = fopen("/proc/self/smaps", "r");
@@ -118,7 +120,7 @@ static void small_pieces_share_mappings(void) {
     enum { N = 400, SIZE_MAX_BYTES = 3000 };
     struct random random = {21};
     uint8_t *pieces[N] = {0};
-    size_t sizes[N] = {0}, n_wanted = 0, before = secret_bytes();
+    size_t sizes[N] = {0}, n_wanted = 0, before = hidden_bytes();
     for (int i = 0; i < 20 * N; i++) {
         size_t at = random_below(&random, N);
         for (size_t byte = 0; byte < sizes[at]; byte++)
@@ -131,10 +133,10 @@ static void small_pieces_share_mappings(void) {
     }
     for (size_t at = 0; at < N; at++)
         n_wanted += sizes[at];
-    CHECK(secret_bytes() - before < 2 * n_wanted + 24 * 16384);
+    CHECK(hidden_bytes() - before < 2 * n_wanted + 24 * 16384);
     for (size_t at = 0; at < N; at++)
         secret_memory_free(pieces[at]);
-    CHECK(secret_bytes() <= before + 24 * 16384); /* one mapping of each size */
+    CHECK(hidden_bytes() <= before + 24 * 16384); /* one mapping of each size */
 }
 
 /* Looks for the key in all that a core dump would hold. It is known here by its complement, so that
@@ -167,7 +169,7 @@ static void check_that_no_dump_holds(const struct aead_library *library) {
         for (int at = 0; at < AEAD_KEY_SIZE; at++)
             bytes[at] = complements[i][at] ^ 0xff;
         CHECK(is_dumped(complements[i])); /* the search finds what is there */
-        size_t n_bytes = secret_bytes();
+        size_t n_bytes = hidden_bytes();
         keys[i] = library->key_new(aeads[i], bytes);
         explicit_bzero(bytes, AEAD_KEY_SIZE);
         CHECK(strstr(mapping_of(keys[i]).flags, "dd ") != NULL);
@@ -176,7 +178,7 @@ static void check_that_no_dump_holds(const struct aead_library *library) {
         CHECK(!is_dumped(complements[i] + 16));
         aead_key_free(keys[i]);
         CHECK(is_wiped((const uint8_t *)keys[i], sizeof *keys[i]));
-        CHECK(secret_bytes() <= n_bytes + 24 * 16384);
+        CHECK(hidden_bytes() <= n_bytes + 24 * 16384);
         CHECK(!is_dumped(complements[i]));
     }
     free(bytes);
@@ -213,11 +215,37 @@ static void without_leave_to_lock_memory_keys_still_work(void) {
     CHECK_EQUAL(WEXITSTATUS(status), 0);
 }
 
+/* All of the above once more, in memory by memfd_secret where the kernel has it: then it is not dumped
+ * because it cannot be read at all. */
+static void pieces_are_hidden_where_the_kernel_can(void) {
+    enum { N = 400 };
+    uint8_t *pieces[N];
+    if (secret_memory_hide() < 0)
+        return;
+    for (unsigned round = 0; round < 3; round++) { /* places are used again, and zeroed */
+        for (unsigned i = 0; i < N; i++) {
+            size_t size = 60 + i * 7 % 2500;
+            pieces[i] = secret_memory_new(size);
+            CHECK(pieces[i] != NULL && is_zero(pieces[i], size));
+            memset(pieces[i], 0x5a, size);
+            uint8_t byte;
+            struct iovec to = {&byte, 1}, from = {pieces[i], 1};
+            CHECK(process_vm_readv(getpid(), &to, 1, &from, 1, 0) < 0);
+        }
+        for (unsigned i = 0; i < N; i++)
+            secret_memory_free(pieces[(i * 7 + round) % N]);
+    }
+    uint8_t *large = secret_memory_new(100000); /* a mapping of its own, locked as ever */
+    CHECK(large != NULL && is_zero(large, 100000));
+    secret_memory_free(large);
+}
+
 int main(void) {
     RUN(without_leave_to_lock_memory_keys_still_work);
     RUN(secret_memory_is_locked_and_neither_dumped_nor_inherited);
     RUN(resizing_keeps_the_content);
     RUN(small_pieces_share_mappings);
+    RUN(pieces_are_hidden_where_the_kernel_can); /* and from here on, all are */
     RUN(no_core_dump_would_hold_a_key);
     return EXIT_SUCCESS;
 }

@@ -38,7 +38,7 @@ static void open_datagram_workers(void) {
     struct sockaddr_in peer = open_on_loopback(&udp[1]);
     struct udp_address endpoint = {
         .family = UDP_ADDRESS_IPV4, .port = ntohs(peer.sin_port), .address = {127, 0, 0, 1}};
-    peer_write_endpoint(&two_lane.peers->slots[0], &endpoint);
+    peer_write_endpoint(&two_lane.peers->by_link_reader[0], &endpoint);
     worker_open(&two_writer, ROLE_link_writer, WIRE_WIREGUARD, MODE_TUN, &two_lane, -1);
     worker_open(&two_reader, ROLE_tun_reader, WIRE_WIREGUARD, MODE_TUN, &two_lane, two_device[0]);
     struct worker_thread *workers[] = {&two_writer, &two_reader};
@@ -47,8 +47,9 @@ static void open_datagram_workers(void) {
         CHECK_EQUAL(loop_attach_link(workers[i]->loop, 0, LINK_ID, -1, &format), 0);
     }
     CHECK_EQUAL(loop_allow_ip(two_reader.loop, 0, ten, 4, 8), 0);
-    CHECK_EQUAL(
-        key_use_for_sending(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1, 0, UINT64_MAX), 0);
+    CHECK_EQUAL(key_use_for_sending(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1,
+                                    &(struct counter_source){0}, UINT64_MAX),
+                0);
     worker_start(&two_writer);
     await_sleep();
     worker_start(&two_reader);
@@ -108,7 +109,7 @@ static void what_the_kernel_refuses_the_link_writer_counts(void) {
     struct udp_address nowhere = {
         .family = UDP_ADDRESS_IPV4, .port = 9, .address = {255, 255, 255, 255}};
     open_datagram_workers();
-    peer_write_endpoint(&two_lane.peers->slots[0], &nowhere);
+    peer_write_endpoint(&two_lane.peers->by_link_reader[0], &nowhere);
     for (uint64_t n = 1; n <= 5; n++) {
         two_give(PACKET);
         await_dropped(DROP_link_writer_not_sent, n); /* EACCES: a broadcast */
@@ -138,8 +139,9 @@ static uint64_t send_unread(unsigned n_links, uint32_t n_packets) {
                                      i / 2 == 0 ? two_stream[0] : other[0], &format),
                     0);
     CHECK_EQUAL(loop_allow_ip(two_reader.loop, 0, ten, 4, 8), 0);
-    CHECK_EQUAL(
-        key_use_for_sending(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1, 0, UINT64_MAX), 0);
+    CHECK_EQUAL(key_use_for_sending(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1,
+                                    &(struct counter_source){0}, UINT64_MAX),
+                0);
     worker_start(&two_writer);
     worker_start(&two_reader);
     for (uint32_t i = 0; i < n_packets; i++) {

@@ -195,7 +195,7 @@ static void a_holder_killed_between_messages_costs_nothing(void) {
         open_writer_alone();
         hold(&end);
         if (is_counted)
-            stats_count(&two_lane.stats->blocks[ROLE_link_writer], 1, PACKET);
+            stats_count(&two_lane.stats->parts[ROLE_link_writer].block, 1, PACKET);
         CHECK_EQUAL(ring_producer_is_dead(two_lane.ring), 1);
         CHECK_EQUAL(worker_join(&two_writer), LOOP_DOORBELL);
         loop_take_bell(two_writer.loop);

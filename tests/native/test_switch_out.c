@@ -129,9 +129,10 @@ static void peers_on_udp_that_may_answer_are_asked_for_a_session(void) {
     const uint64_t hour_ns = 3600000000000, now_ns = clock_boottime_ns();
     sender_open_switch();
     for (unsigned slot = CONFIGURED; slot <= GONE; slot++)
-        peer_write_endpoint(&sender.lane.peers->slots[slot], &endpoint);
-    peer_set(&sender.lane.peers->slots[LATELY].received_ns, now_ns > 1 ? now_ns - 1 : 1);
-    peer_set(&sender.lane.peers->slots[GONE].received_ns, now_ns > hour_ns ? now_ns - hour_ns : 1);
+        peer_write_endpoint(&sender.lane.peers->by_link_reader[slot], &endpoint);
+    peer_set(&sender.lane.peers->by_link_reader[LATELY].received_ns, now_ns > 1 ? now_ns - 1 : 1);
+    peer_set(&sender.lane.peers->by_link_reader[GONE].received_ns,
+             now_ns > hour_ns ? now_ns - hour_ns : 1);
     give_to(broadcast);
     sender_run();
     bool is_long_up = now_ns > hour_ns; /* else it was not an hour ago */
@@ -148,7 +149,7 @@ static void what_waits_for_a_peer_is_not_the_next_ones_in_its_slot(void) {
     const struct udp_address endpoint = {.family = UDP_ADDRESS_IPV4, .port = 1};
     open_switch();
     loop_forget_sending_key(sender.worker.loop, slots[0]);
-    peer_write_endpoint(&sender.lane.peers->slots[slots[0]], &endpoint);
+    peer_write_endpoint(&sender.lane.peers->by_link_reader[slots[0]], &endpoint);
     give_to((const uint8_t[6]){2, 0, 0, 0, 1, 0});
     sender_run();
     CHECK_EQUAL(sender.n_events, 1);

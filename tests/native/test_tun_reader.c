@@ -153,7 +153,8 @@ static void under_aes_no_more_than_its_blocks_are_sealed(void) {
     sender_attach(1, sealed_format(MODE_TUN, true));
     sender_allow_ten(1);
     set_key(1, AEAD_AES_256_GCM, 0);
-    tun_reader_of(sender.worker.loop)->links[1]->sending->n_blocks = AES_BLOCKS_MAX - longest;
+    tun_reader_of(sender.worker.loop)->links[1]->sending->counter->n_blocks =
+        AES_BLOCKS_MAX - longest;
     give_and_run(3);
     CHECK(open_next(AEAD_AES_256_GCM));
     CHECK(!open_next(AEAD_AES_256_GCM));

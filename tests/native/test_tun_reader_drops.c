@@ -86,7 +86,7 @@ static void an_offload_header_that_does_not_fit_its_frame_is_counted_and_not_sen
 
 /* When the peer's oldest frame began to wait, as the link-writer tells it; 0: none waits. */
 static uint64_t count_delayed(uint64_t waiting_since_ns) {
-    peer_set(&sender.lane.peers->slots[0].waiting_since_ns, waiting_since_ns);
+    peer_set(&sender.lane.peers->by_link_writer[0].waiting_since_ns, waiting_since_ns);
     give_packet(PEER);
     run_for_ms(20);
     return sender_dropped(DROP_tun_reader_queue_delay);
@@ -118,7 +118,8 @@ static void what_is_behind_a_queue_far_too_long_is_dropped_until_it_is_shorter(v
     add_peer(MODE_TUN);
     CHECK_EQUAL(count_delayed(0), 0); /* stays in the ring */
     uint64_t used_bytes = ring_used_bytes(sender.lane.ring);
-    peer_set(&sender.lane.peers->slots[0].waiting_since_ns, clock_now_ns() - OVER_THE_BOUND_NS);
+    peer_set(&sender.lane.peers->by_link_writer[0].waiting_since_ns,
+             clock_now_ns() - OVER_THE_BOUND_NS);
     for (int i = 0; i < N; i++)
         give_packet(PEER);
     run_for_ms(20);

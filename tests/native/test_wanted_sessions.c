@@ -115,7 +115,7 @@ static void what_is_held_too_long_is_dropped_and_not_answered_and_it_is_asked_ag
 static void set_on_udp(unsigned slot) {
     const struct udp_address endpoint = {
         .family = UDP_ADDRESS_IPV4, .port = 9, .address = {192, 0, 2}};
-    peer_write_endpoint(&sender.lane.peers->slots[slot], &endpoint);
+    peer_write_endpoint(&sender.lane.peers->by_link_reader[slot], &endpoint);
 }
 
 static void give_numbered(unsigned slot, uint32_t number) {

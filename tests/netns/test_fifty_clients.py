@@ -80,6 +80,9 @@ def test_fifty_clients_ping_move_fifty_megabytes_each_and_reach_each_other(
     assert across.result(timeout=60).is_exact
 
 
+@pytest.mark.promise(
+    "Ten clients of fifty that do not read leave the others nine tenths of their goodput"
+)
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_ten_frozen_clients_leave_the_other_forty_nine_tenths_of_their_goodput(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastun.lab.host import Host
+    from tests.support.figures import Figures
 
 AGAIN_S = 5.0
 
@@ -60,9 +61,12 @@ REMOVALS = {
 }
 
 
+@pytest.mark.promise(
+    "An address, route, rule, nft table or setting that others remove is back within 5 s"
+)
 @pytest.mark.parametrize("what", REMOVALS)
 def test_what_others_remove_is_there_again_within_5_s_and_said_once(
-    client: Host, gateway: GatewayProcess, what: str
+    client: Host, gateway: GatewayProcess, what: str, figures: Figures
 ) -> None:
     commands, said = REMOVALS[what]
     before = host_state(client)
@@ -70,7 +74,7 @@ def test_what_others_remove_is_there_again_within_5_s_and_said_once(
         client.run(*shlex.split(command))
     started = time.monotonic()
     wait_for_all(before, client)
-    print(f"{what}: again after {time.monotonic() - started:.1f} s")  # noqa: T201
+    figures.worst("back after", time.monotonic() - started, "s")
     wait_until(lambda: "made again" in log_of(gateway), "the line")
     time.sleep(1)
     (line,) = warnings(gateway)
@@ -96,6 +100,9 @@ def test_a_route_that_was_replaced_is_said_and_missing(
     wait_until(lambda: readiness(gateway) == "no link", "made again", timeout_s=20)
 
 
+@pytest.mark.promise(
+    "A device that is set down is said within 5 s, and has all routes again when it is up"
+)
 def test_a_device_that_was_set_down_is_said_and_not_ready_until_it_is_up(
     client: Host, gateway: GatewayProcess
 ) -> None:
@@ -139,6 +146,9 @@ def test_a_program_that_keeps_removing_the_rules_wins_after_three_times(
     assert keeps in status_of(gateway)
 
 
+@pytest.mark.promise(
+    "A device that is deleted ends the gateway in one line, and leaves nothing behind"
+)
 def test_a_device_that_another_program_deletes_ends_the_gateway_with_nothing_left(
     client: Host, gateway: GatewayProcess
 ) -> None:
@@ -150,6 +160,7 @@ def test_a_device_that_another_program_deletes_ends_the_gateway_with_nothing_lef
     assert len(client.ip("rule").splitlines()) == 3
 
 
+@pytest.mark.promise("A device that is renamed keeps routes, rules and filters")
 def test_a_renamed_device_keeps_all_it_has_under_its_new_name(
     client: Host, gateway: GatewayProcess
 ) -> None:

@@ -161,6 +161,7 @@ def test_an_ipv6_that_dies_under_a_stream_is_left_for_ipv4(
     assert any("this side has dialled again" in line for line in gateway.log_tail(50))
 
 
+@pytest.mark.promise("A client whose clock was set back connects at once")
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_clock_that_was_set_back_an_hour_keeps_out_nothing(
     tunnel: StartTunnel, tmp_path: Path, transport: Transport

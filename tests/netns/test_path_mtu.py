@@ -165,6 +165,7 @@ def test_ethernet_frames_whose_senders_cannot_learn_it_go_in_pieces_and_not_in_f
         assert_adds_up(quiesced(gateway))
 
 
+@pytest.mark.promise("A path that becomes narrower and says nothing is found out within 10 s")
 @pytest.mark.parametrize("outer", [4, 6])
 def test_a_way_that_swallows_what_is_too_long_is_found_out_by_probes(
     lab: Lab, tmp_path: Path, outer: int

@@ -153,6 +153,7 @@ def rekeyed_tunnel(
     return pair.client, pair.server
 
 
+@pytest.mark.promise("New keys under load lose no packet")
 @pytest.mark.parametrize(
     "n_rekeys", [pytest.param(10, id="10"), pytest.param(300, id="300", marks=pytest.mark.soak)]
 )

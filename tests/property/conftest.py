@@ -66,7 +66,8 @@ enum stats_counter { COUNTER_packets, COUNTER_frames, COUNTER_bytes, ... };
 #define SIMPLETUN_MESSAGE_MAX ...
 
 struct stats_block { ...; };
-struct stats { struct stats_block blocks[...]; ...; };
+union stats_part { struct stats_block block; ...; };
+struct stats { union stats_part parts[...]; ...; };
 struct stats *stats_create(int *fd);
 void stats_detach(struct stats *stats);
 uint64_t stats_read_counter(struct stats *stats, unsigned role, unsigned counter);

@@ -184,6 +184,7 @@ class LinkReader:
             "wake_fd": -1,
         }
         self.loop = self.lib.loop_new(self.ffi.new("struct loop_parts *", parts))
+        assert self.loop != self.ffi.NULL, os.strerror(self.ffi.errno)
         self.format = c
         self.attach(0, self.stream[1])
 

@@ -66,7 +66,7 @@ class RingMachine(RuleBasedStateMachine):
         os.pwrite(self.fd, start, TAIL_OFFSET)
         self.stats_fd = self.ffi.new("int *")
         self.stats = self.lib.stats_create(self.stats_fd)
-        self.block = self.ffi.addressof(self.stats.blocks[0])
+        self.block = self.ffi.addressof(self.stats.parts[0].block)
         self.producer, self.consumer = self.attach(), self.attach()
         self.cursors = [self.lib.ring_first(self.consumer)]  # [i]: in front of filled[i]
 

@@ -73,12 +73,24 @@ class Work:
             messages.RouteBehind: self.route_behind,
             messages.FollowEndpoints: self.follow,
             messages.Close: self.close,
+            messages.Ping: lambda _: None,
         }
 
 
+Handlers = dict[Any, "Callable[[Any], Any]"]
+
+
+async def _serve(end: socket.socket, more: Callable[[], Handlers]) -> None:
+    work = Work()
+    await HostServer(end, {**work.handlers, **more()}, work.now).run(os.eventfd(0))
+
+
 @contextmanager
-def host_process() -> Iterator[tuple[socket.socket, int, int]]:
-    """Yield the gateway's end, the process, and what can be read of its log."""
+def host_process(more: Callable[[], Handlers] = dict) -> Iterator[tuple[socket.socket, int, int]]:
+    """Yield the gateway's end, the process, and what can be read of its log.
+
+    ``more`` makes handlers in that process, beside those of `Work`.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     reader, writer = os.pipe()
     pid = os.fork()
@@ -88,9 +100,7 @@ def host_process() -> Iterator[tuple[socket.socket, int, int]]:
             os.dup2(writer, 2)
             sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
             log.configure("console", 0)
-            work = Work()
-            server = HostServer(theirs, work.handlers, work.now)
-            asyncio.run(server.run(os.eventfd(0)))
+            asyncio.run(_serve(theirs, more))
         finally:
             os._exit(0)
     theirs.close()

@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from fastun import native
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.gateway.gateway import Gateway
 from fastun.gateway.viewer import Viewer
@@ -42,6 +41,8 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
     device = SimpleNamespace(
         name=settings.interface,
+        fault="",
+        host_pid=4711,
         mtu=1400,
         statistics=dict,
         has_frames=lambda: False,
@@ -118,8 +119,7 @@ def write_field(gateway: Gateway, slot: int, field: str, value: int) -> None:
     """Write one of PEER_FIELDS, as a worker would; its place is found by trying."""
     table = gateway.lane.peers
     with mmap.mmap(table.fd, 0) as memory:
-        slot_bytes = len(memory) // native.PEER_SLOTS
-        for place in range(slot * slot_bytes, (slot + 1) * slot_bytes, 8):
+        for place in range(0, len(memory), 8):
             (before,) = struct.unpack_from("=Q", memory, place)
             struct.pack_into("=Q", memory, place, value)
             if table.read(slot, field) == value:

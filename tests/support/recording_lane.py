@@ -7,11 +7,17 @@ import mmap
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from fastun.native import KeyName, KeyRegion
+from fastun.native import KeyName, KeyRegion, SendingCounters
 
 if TYPE_CHECKING:
     from fastun.lane.lane import Lane
     from fastun.lane.messages import ToWorker
+
+
+@functools.cache
+def sending_counters() -> SendingCounters:
+    """Return those of all such lanes: what has been drawn before is nothing to a new session."""
+    return SendingCounters.create()
 
 
 _ENTRY_BYTES, _ENTRY_KEY, _KEY_BYTES = 64, 8, 32  # csrc/session/key_region.h
@@ -39,6 +45,7 @@ class RecordingLane:
     def __init__(self) -> None:
         self.sent: list[tuple[str, ToWorker, int]] = []
         self.cleared: list[int] = []
+        self.sending = sending_counters()
         self.peers = SimpleNamespace(clear=self.cleared.append)
         self.keys = _region()
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import time
+import tracemalloc
+
 import msgpack
 import msgspec
 import pytest
@@ -80,3 +84,50 @@ def test_what_is_longer_than_the_limit_is_not_parsed() -> None:
 def test_what_is_not_one_value_of_the_type_is_refused(data: bytes) -> None:
     with pytest.raises(codec.CodecError):
         codec.unpack(data, Point, 1 << 20)
+
+
+def cost_s(data: bytes, bytes_max: int) -> float:
+    before_s = time.process_time()
+    with pytest.raises(codec.CodecError):
+        codec.unpack(data, Point, bytes_max)
+    return time.process_time() - before_s
+
+
+@pytest.mark.parametrize("deep", [50, 500, 900])
+def test_lists_within_lists_that_announce_millions_of_elements_cost_what_their_bytes_do(
+    deep: int,
+) -> None:
+    """A parser that makes room for each of them takes a hundred times as long."""
+    n_bytes = 4096
+    announcing = (b"\xdc" + struct.pack(">H", n_bytes - 10)) * deep
+    harmless = min(cost_s(bytes([0x91]) * n_bytes, n_bytes) for _ in range(5))
+    hostile = min(cost_s(announcing.ljust(n_bytes, b"\xc0"), n_bytes) for _ in range(5))
+    assert hostile < 20 * harmless + 1e-4
+
+
+@pytest.mark.parametrize("element", [b"\x80", b"\x90", b"\xa2ab", b"\xd4\x01x", b"\xcd\x01\x02"])
+def test_what_is_not_expected_takes_no_memory(element: bytes) -> None:
+    """Else 8 MiB of empty maps become 600."""
+    n = (8 << 20) // len(element)
+    data = b"\xdd" + struct.pack(">I", n) + element * n
+    tracemalloc.start()
+    try:
+        with pytest.raises(codec.CodecError):
+            codec.unpack(data, Point, len(data))
+        with pytest.raises(codec.CodecError):
+            codec.unpack_tagged(data, {"circle": Circle}, len(data))
+        with pytest.raises(codec.CodecError):
+            codec.unpack_printable(b"\x81\xa4name" + data, Point, 2 * len(data))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(data) + (1 << 20)
+
+
+def test_every_text_can_be_made_one_printable_line() -> None:
+    packed = codec.pack({"a": ["\x1b[2J", {"\n": "\x07 b"}], "c": b"\x1b", "d": 5})
+    assert codec.unpack_printable(packed, dict, 100) == {
+        "a": [r"\x1b[2J", {r"\n": r"\x07 b"}],
+        "c": b"\x1b",
+        "d": 5,
+    }

@@ -73,5 +73,5 @@ def _document(own: KeyPair, other: KeyPair, others: Addresses, dialled: str | No
         allowed_ips=(f"{others.bare_v4}/32", f"{others.bare_v6}/128"),
     )
     return Document(
-        interface=InterfaceSection(private_key=Secret(keys.format_key(own.private))), peer=(peer,)
+        interface=InterfaceSection(private_key=Secret(keys.format_private(own))), peer=(peer,)
     )

@@ -65,7 +65,7 @@ def _configuration(own: KeyPair, other: KeyPair, others: Addresses, *, dials: bo
     endpoint = f"Endpoint = {OUTER.server.bare_v4}:{PORT}\n" if dials else ""
     listen = "" if dials else f"ListenPort = {PORT}\n"
     return (
-        f"[Interface]\nPrivateKey = {keys.format_key(own.private)}\n{listen}"
+        f"[Interface]\nPrivateKey = {keys.format_private(own)}\n{listen}"
         f"[Peer]\nPublicKey = {keys.format_key(other.public)}\n{endpoint}"
         f"AllowedIPs = {others.bare_v4}/32, {others.bare_v6}/128\n"
     )

@@ -11,30 +11,38 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from fastun import codec
 from fastun.errors import RuntimeFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import msgspec
 
 DESCRIPTORS_MAX: Final = 8
 #: Of one message in its datagram; what is longer goes into a memfd.
 DATAGRAM_BYTES_MAX: Final = 32 << 10
-#: Of any: a million characters of networks, and what is around them.
-MESSAGE_BYTES_MAX: Final = 8 << 20
+#: Of any: a million networks, say.
+MESSAGE_BYTES_MAX: Final = 32 << 20
 
 NOTICE: Final = 0
 NUMBER_MAX: Final = (1 << 32) - 1
 
 _NUMBER: Final = struct.Struct("=I")
+
+#: What fails for want of memory is tried again after so long: to send for a second, else for ever.
+RETRY_S: Final = 0.05
+_SEND_TRIES: Final = 20
+
+_Result = TypeVar("_Result")
 
 
 class Unasked(RuntimeFailure):
@@ -83,14 +91,21 @@ class HostChannel:
                 descriptors, content = (file.fileno(), *descriptors), b""
             rights = array.array("i", descriptors)
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
-            self._socket.sendmsg([header, content], ancillary, flags | socket.MSG_NOSIGNAL)
+            flags |= socket.MSG_NOSIGNAL
+            _patiently(
+                lambda: self._socket.sendmsg([header, content], ancillary, flags),
+                flags,
+                _SEND_TRIES,
+            )
 
     def receive(self, flags: int = 0) -> Received | None:
         """Return one message, None at the end.
 
         Raises Unasked, and OSError: BlockingIOError with MSG_DONTWAIT where there is none.
         """
-        data, descriptors, flags = _receive(self._socket, flags)
+        data, descriptors, flags = _patiently(
+            lambda: _receive(self._socket, flags), flags, float("inf")
+        )
         try:
             if not data and not descriptors:
                 return None
@@ -110,6 +125,24 @@ class HostChannel:
     def close(self) -> None:
         """Close this end."""
         self._socket.close()
+
+
+def _patiently(call: Callable[[], _Result], flags: int, tries: float) -> _Result:
+    """Call again while the kernel has no memory; once only where waiting is not wanted."""
+    while True:
+        try:
+            return call()
+        except OSError as error:
+            tries -= 1
+            waits = not flags & socket.MSG_DONTWAIT
+            if not waits or not (is_shortage(error) or error.errno == errno.EAGAIN) or tries <= 0:
+                raise
+        time.sleep(RETRY_S)
+
+
+def is_shortage(error: OSError) -> bool:
+    """Return whether it passes when the kernel has memory again."""
+    return error.errno in (errno.ENOMEM, errno.ENOBUFS)
 
 
 def close_all(descriptors: list[int]) -> None:

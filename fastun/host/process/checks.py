@@ -11,14 +11,14 @@ newest count.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, NoReturn
 
 from fastun.config.host import parse_dns
 from fastun.config.settings import ConnectSettings, Settings
 from fastun.errors import ConfigError, quote
 from fastun.host.process.channel import Unasked
-from fastun.host.routing.other_networks import is_inside
+from fastun.host.routing import pushable
 from fastun.host.routing.outer_addresses import OuterEndpoint, parsed
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ class Checks:
     def __init__(self, settings: Settings) -> None:
         """Begin with these."""
         self._newest: tuple[Settings, ...] = (settings,)
+
+    @property
+    def newest(self) -> tuple[Settings, ...]:
+        """The settings that count."""
+        return self._newest
 
     def adopt(self, settings: Settings) -> None:
         """Go by these, too, and by those of before no longer than until the next."""
@@ -54,15 +59,22 @@ class Checks:
         addresses = [_address(text) for text in push.addresses]
         routes = [_network(text) for text in push.routes]
         allowed = [*dict.fromkeys(_allowed(clients))]
-        for network in (*(each.network for each in addresses), *routes):
-            if not any(is_inside(network, each) for each in allowed):
+        for address in addresses:
+            if why := pushable.why_not(address, allowed):
+                raise Unasked(f"{address}: {why}")
+        for network in routes:
+            if not pushable.is_within(network, allowed):
                 raise Unasked(f"{network}, which is not in a peer's allowed IPs")
+        if "default" not in accepted and not any(each.table == "all" for each in clients):
+            networks = {*(each.network for each in addresses), *routes}
+            if pushable.no_default(networks) != networks:
+                raise Unasked("a default route in pieces, which accept does not list")
         return addresses, routes
 
     def behind(self, texts: Iterable[str]) -> list[Network]:
         """Return the networks behind peers of a directory. Raises Unasked.
 
-        Any may be: the gateway writes to the directory, so that would not bound it.
+        Whether they are is for the directory to say, which may have changed since it was read.
         """
         if not any(each.role == "serve" and each.table != "off" for each in self._newest):
             raise Unasked("routes to peers of a directory, which there is not")
@@ -113,15 +125,6 @@ def outer(text: str) -> OuterAddress:
         _refuse(text)
 
 
-def servers(texts: Iterable[str]) -> None:
-    """Raise Unasked unless these are addresses."""
-    for text in texts:
-        try:
-            ip_address(text)
-        except ValueError:
-            _refuse(text)
-
-
 def _allowed(clients: Iterable[ConnectSettings]) -> Iterable[Network]:
     for each in clients:
         for peer in each.peers:
@@ -130,9 +133,12 @@ def _allowed(clients: Iterable[ConnectSettings]) -> Iterable[Network]:
 
 def _address(text: str) -> Address:
     try:
-        return ip_interface(text)
+        address = ip_interface(text)
     except ValueError:
         _refuse(text)
+    if "%" in text:  # a zone, which may be any text
+        _refuse(text)
+    return address
 
 
 def _network(text: str) -> Network:

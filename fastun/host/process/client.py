@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final, TypeVar
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from fastun import log
 from fastun.ending import AskedToStop
@@ -19,22 +21,38 @@ from fastun.host.process import messages
 from fastun.host.process.channel import NOTICE, NUMBER_MAX, HostChannel, Unasked, close_all
 from fastun.host.process.messages import Done, Failed, HostNow, Lost, Message
 from fastun.host.process.reading import Reading
+from fastun.host.users import KEPT, Users
 
 if TYPE_CHECKING:
     from fastun.host.process.channel import Received
 
 Answer = TypeVar("Answer", bound=Message)
+Notice = TypeVar("Notice", bound=Message)
 
-#: Of the host process, from the end of its channel on: the journal's limit, and some for the rest.
-END_LIMIT_S: Final = 14.0
+#: From the request to end on, whatever hangs: as long as the journal takes at most.
+END_LIMIT_S: Final = 11.0
 _DEATH_MS: Final = 500
+_HANGS: Final = "the host process does not end; the next start undoes what is left"
+
+#: Of what the event loop waits for. It takes less than a millisecond; on a loaded host, a hundred.
+ANSWER_LIMIT_S: Final = 1.0
 
 
 class HostClient:
     """The host process of one gateway. Any thread may ask; use as a context manager."""
 
-    def __init__(self, end: socket.socket, pid: int, more: Sequence[type[Message]] = ()) -> None:
-        """Take over the socket. ``more`` are answers beside those of messages.py."""
+    def __init__(
+        self,
+        end: socket.socket,
+        pid: int,
+        more: Sequence[type[Message]] = (),
+        users: Users = KEPT,
+    ) -> None:
+        """Take over the socket. ``more`` are answers beside those of messages.py.
+
+        ``users`` are those that gateway and workers are to be.
+        """
+        self.users = users
         kinds = messages.by_tag(*messages.ANSWERS, *messages.NOTICES, *more)
         self._channel = HostChannel(end, kinds)
         self._pid = pid
@@ -43,11 +61,15 @@ class HostClient:
         self._number = 0
         self._mutex = threading.Lock()
         self._is_closed = False
+        self._end_by_s = 0.0  # 0: nothing has begun to end it
         self._failure: RuntimeFailure | None = None  # why nothing can be asked any more
+        self.fault = ""  # why it does nothing at the moment (watch.py)
         self.now: HostNow | None = None  # how the host is; None before the device is made
         self._on_change: Callable[[HostNow], None] = lambda _: None
         self._on_loss: Callable[[RuntimeFailure], None] = lambda _: None
+        self._on_notice: dict[type[Message], Callable[[Any], None]] = {}
         self._begun: Future[Received] | None = None
+        self._late: Future[Received] | None = None  # which `call_soon` does not wait for any more
         self.reading = Reading(self.call)
         self._log = log.get("host")
         self._receiver = threading.Thread(target=self._receive_all, name="host", daemon=True)
@@ -83,13 +105,31 @@ class HostClient:
         """As `call`; the descriptors are the caller's to close."""
         return self._answered(self._ask(request), expected)
 
+    def call_soon(
+        self, request: Message, expected: type[Answer], limit_s: float = ANSWER_LIMIT_S
+    ) -> tuple[Answer, list[int]]:
+        """As `call_for_descriptors`, for what takes milliseconds; the event loop may wait for it.
+
+        TimeoutError: there is no answer within ``limit_s``. Until it comes, the next call fails at
+        once: a host process that is stopped must not stop the gateway with it.
+        """
+        if self.fault or (self._late is not None and not self._late.done()):
+            raise _no_answer()
+        waiting = self._ask(request)
+        wait([waiting], limit_s)
+        if not waiting.done():
+            self._late = waiting
+            waiting.add_done_callback(_close_late)
+            raise _no_answer()
+        return self._answered(waiting, expected)
+
     def have(self, request: Message) -> None:
         """Have it done, as `call`; there is nothing to return."""
         self.call(request, Done)
 
-    def tell(self, request: Message) -> None:
-        """Ask without waiting; what becomes of it is not returned. Any thread, event loop too."""
-        self._ask(request)
+    def tell(self, request: Message) -> Future[object]:
+        """Ask without waiting, on the event loop too; it is done when what is returned is."""
+        return cast("Future[object]", self._ask(request))
 
     def begin(self, request: Message) -> None:
         """Ask for the device, and go on; `begun` waits. Once; another one changes nothing."""
@@ -146,6 +186,11 @@ class HostClient:
         if failure is not None:
             on_loss(failure)
 
+    def on_notice(self, kind: type[Notice], function: Callable[[Notice], None]) -> None:
+        """Call ``function`` with each notice of a kind, on a thread of our own."""
+        with self._mutex:
+            self._on_notice[kind] = function
+
     def _receive_all(self) -> None:
         failure = None
         with contextlib.suppress(OSError):
@@ -181,6 +226,8 @@ class HostClient:
             on_change(received.message)
         elif isinstance(received.message, Lost):
             self._on_loss(RuntimeFailure(received.message.text))
+        elif (function := self._on_notice.get(type(received.message))) is not None:
+            function(received.message)
 
     def _lost(self) -> RuntimeFailure:
         """Return what is said where it has ended, and we have not ended it."""
@@ -200,6 +247,16 @@ class HostClient:
 
     # -- the end --------------------------------------------------------------------------------
 
+    def end(self) -> None:
+        """Have it undo the journal. Raises RuntimeFailure: what could not be undone."""
+        self._end_by_s = time.monotonic() + END_LIMIT_S
+        try:
+            received = self._ask(messages.End()).result(END_LIMIT_S)
+        except TimeoutError:
+            raise RuntimeFailure(_HANGS) from None
+        if isinstance(received.message, Failed):
+            raise _error_of(received.message)
+
     def close(self) -> None:
         """End it, and wait until it has restored the host; it logs what it could not."""
         with self._mutex:
@@ -210,12 +267,22 @@ class HostClient:
         self._receiver.join()
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
-        if poll.poll(END_LIMIT_S * 1000):
+        until_s = self._end_by_s or time.monotonic() + END_LIMIT_S
+        if poll.poll(max(0.0, until_s - time.monotonic()) * 1000):
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         else:
-            self._log.error("the host process does not end; the next start undoes what is left")
+            self._log.error(_HANGS)
         os.close(self._pidfd)
+
+
+def _no_answer() -> TimeoutError:
+    return TimeoutError(errno.ETIMEDOUT, "the host process does not answer")
+
+
+def _close_late(answered: Future[Received]) -> None:
+    if answered.exception() is None:
+        close_all(answered.result().descriptors)
 
 
 def _error_of(failed: Failed) -> Exception:

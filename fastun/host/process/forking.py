@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING
 
 from fastun import ending, imports
 from fastun.errors import RuntimeFailure
+from fastun.host import users
+from fastun.host.process import supply_messages
 from fastun.host.process.client import HostClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastun.config.settings import Settings
+    from fastun.host.users import Users
 
 
 def started(
@@ -35,6 +38,7 @@ def started(
     ``reread`` returns the settings of the same command line and file as they are now (ConfigError).
     Raises RuntimeFailure.
     """
+    chosen = users.choose()
     bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -43,10 +47,10 @@ def started(
         raise RuntimeFailure(f"cannot start a process: {error.strerror}") from None
     if pid == 0:
         ours.close()
-        _run(theirs, bell, settings, reread)
+        _run(theirs, bell, settings, reread, chosen)
     theirs.close()
     ending.ring(bell)
-    return HostClient(ours, pid)
+    return HostClient(ours, pid, supply_messages.ANSWERS, chosen)
 
 
 def _run(
@@ -54,6 +58,7 @@ def _run(
     bell: int,
     settings: Settings,
     reread: Callable[[Callable[[str], None]], Settings] | None,
+    chosen: Users,
 ) -> None:
     """Be the host process; does not return."""
     code = 1
@@ -67,7 +72,7 @@ def _run(
         os.dup2(null, 0)
         with imports.kept(), imports.without("ssl"):  # as the gateway's (cli.py)
             from fastun.host.process.main import serve  # noqa: PLC0415
-        serve(end, bell, settings, reread)
+        serve(end, bell, settings, reread, chosen)
         code = 0
     except BaseException:  # noqa: BLE001 (nothing is above)
         traceback.print_exc(file=sys.__stderr__)

@@ -13,7 +13,7 @@ import socket
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Self
 
-from fastun.errors import RuntimeFailure
+from fastun.errors import FastunError, RuntimeFailure
 from fastun.host import device_counters
 from fastun.host.dns.name_lookup import DnsFiles
 from fastun.host.dns.state import DnsState
@@ -21,13 +21,13 @@ from fastun.host.inner_mtu import InnerMtu
 from fastun.host.process import messages
 from fastun.host.process.channel import close_all
 from fastun.host.process.messages import Begun, Changed
+from fastun.host.process.watch import HostWatch
 from fastun.native import Mode, Offload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from fastun.config.settings import Settings
-    from fastun.errors import FastunError
     from fastun.host.process.client import HostClient
     from fastun.host.process.messages import HostNow
     from fastun.host.routing.outer_addresses import OuterAddress
@@ -46,6 +46,7 @@ class GatewayDevice:
             raise RuntimeFailure("the host process has given no device")
         self._host = host
         (self.fd,) = descriptors
+        self.host_pid = host.pid
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
         self.index = begun.index
@@ -61,7 +62,7 @@ class GatewayDevice:
     def __exit__(self, *_: object) -> None:
         """Let it go."""
         os.close(self.fd)
-        with contextlib.suppress(RuntimeFailure):  # of a host process that has ended
+        with contextlib.suppress(FastunError, OSError):  # of a host process that has ended
             self._host.have(messages.Close())
 
     @property
@@ -69,6 +70,11 @@ class GatewayDevice:
         """How it and this host are. Any thread."""
         assert self._host.now is not None  # noqa: S101 (since the beginning)
         return self._host.now
+
+    @property
+    def fault(self) -> str:
+        """Why this host is not as the tunnel needs it; empty where it is. Any thread."""
+        return self._host.fault or self.now.fault or self.now.kill_switch.fault
 
     @property
     def networks(self) -> frozenset[Network]:
@@ -92,6 +98,10 @@ class GatewayDevice:
                 loop.call_soon_threadsafe(function, *arguments)
 
         self._host.follow(lambda now: soon(self._take, now), lambda error: soon(fail, error))
+
+    async def watch(self) -> None:
+        """Say when the host process is stopped, for ever. Event loop only."""
+        await HostWatch(self._host).run()
 
     def _take(self, now: HostNow) -> None:
         if now.others_mtu:

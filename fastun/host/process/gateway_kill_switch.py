@@ -51,7 +51,7 @@ class GatewayKillSwitch:
 
     def allow_lookups(self, servers: Collection[str]) -> None:
         """As `KillSwitch.allow_lookups`."""
-        self._host.have(messages.AllowLookups(servers=tuple(servers)))
+        self._host.have(messages.AllowLookups(servers=tuple(servers)[: messages.TEXTS_MAX]))
 
     def follows(self, endpoints: frozenset[OuterEndpoint]) -> bool:
         """Return whether `follow` would change nothing. Any thread."""

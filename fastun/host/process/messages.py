@@ -16,11 +16,12 @@ from fastun.codec import TAG
 from fastun.host.wanted import Applied
 from fastun.vocabulary import Transport
 
+TEXTS_MAX: Final = 4096
 #: IPv6 with a zone and a prefix length.
 Text = Annotated[str, Meta(max_length=64)]
-Texts = Annotated[tuple[Text, ...], Meta(max_length=4096)]
-#: As many as a directory's peers can have behind them.
-Networks = Annotated[tuple[Text, ...], Meta(max_length=131072)]
+Texts = Annotated[tuple[Text, ...], Meta(max_length=TEXTS_MAX)]
+#: However many a directory's peers have: the length of a message bounds them (channel.py).
+Networks = Annotated[tuple[Text, ...], Meta(max_length=1 << 21)]
 Domain = Annotated[str, Meta(max_length=256)]
 Mtu = Annotated[int, Meta(ge=0, le=65535)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -71,14 +72,14 @@ class Push(Message, frozen=True):
     addresses: Texts = ()
     routes: Texts = ()
     mtu: Mtu = 0
-    outer: Texts = ()
+    outer: Networks = ()
     takes_all: bool = False
 
 
 class KeepOut(Message, frozen=True):
     """`Device.outer_changed`."""
 
-    outer: Texts = ()
+    outer: Networks = ()
 
 
 class RouteBehind(Message, frozen=True):
@@ -90,8 +91,8 @@ class RouteBehind(Message, frozen=True):
 class SetDns(Message, frozen=True):
     """`Device.apply_dns`."""
 
-    servers: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
-    domains: Annotated[tuple[Domain, ...], Meta(max_length=64)] = ()
+    servers: Texts = ()
+    domains: Annotated[tuple[Domain, ...], Meta(max_length=TEXTS_MAX)] = ()
 
 
 class JudgeDns(Message, frozen=True):
@@ -120,7 +121,7 @@ class FollowEndpoints(Message, frozen=True):
 class AllowLookups(Message, frozen=True):
     """`KillSwitch.allow_lookups`."""
 
-    servers: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
+    servers: Texts = ()
 
 
 class Reread(Message, frozen=True):
@@ -131,7 +132,7 @@ class ChangeDevice(Message, frozen=True):
     """`Device.change`, to what was read last in these fields, and else as it was: Changed."""
 
     fields: Fields = ()
-    outer: Texts = ()
+    outer: Networks = ()
 
 
 class TurnKillSwitch(Message, frozen=True):
@@ -145,6 +146,49 @@ class Adopt(Message, frozen=True):
     """Check what is asked from now on by what was read last, in these fields."""
 
     fields: Fields = ()
+
+
+HookEvent = Literal["pre_up", "up", "down", "post_down", "peer_up", "peer_down"]
+FactName = Literal[
+    "FASTUN_PEER",
+    "FASTUN_PEER_ALLOWED_IPS",
+    "FASTUN_PEER_ENDPOINT",
+    "FASTUN_PEER_PUBLIC_KEY",
+    "FASTUN_PEER_SOFTWARE",
+    "FASTUN_PEER_TRANSPORT",
+    "FASTUN_REASON",
+]
+Fact = Annotated[str, Meta(max_length=8192)]
+Job = Annotated[int, Meta(ge=0, le=1 << 62)]
+
+
+class RunHook(Message, frozen=True):
+    """Run a command of the settings, by its event and its place there; `HookDone` follows.
+
+    ``facts`` go into its environment, ``peer`` into the log.
+    """
+
+    job: Job
+    event: HookEvent
+    index: Annotated[int, Meta(ge=0, lt=1 << 16)]
+    facts: Annotated[dict[FactName, Fact], Meta(max_length=len(get_args(FactName)))] = {}
+    peer: Line = ""
+
+
+class CancelHook(Message, frozen=True):
+    """Kill one that runs."""
+
+    job: Job
+
+
+class SaveEndpoints(Message, frozen=True):
+    """Write where peers were last into the file of the settings, by public key."""
+
+    endpoints: Annotated[dict[Text, Text], Meta(max_length=TEXTS_MAX)]
+
+
+class Ping(Message, frozen=True):
+    """Answer."""
 
 
 class SetQuiet(Message, frozen=True):
@@ -247,6 +291,13 @@ class HostNow(Message, frozen=True):
     kill_switch: KillSwitchNow = KillSwitchNow()
 
 
+class HookDone(Message, frozen=True):
+    """A hook has ended; ``error`` says how it has failed, empty if it has not."""
+
+    job: int
+    error: str
+
+
 class Lost(Message, frozen=True):
     """The device is gone, or cannot be managed any more: the gateway is to end with this line."""
 
@@ -258,5 +309,27 @@ def by_tag(*kinds: type[Message]) -> dict[str, type[msgspec.Struct]]:
     return {kind.__name__: kind for kind in kinds}
 
 
+REQUESTS: Final = (
+    UndoLeft,
+    Begin,
+    Push,
+    KeepOut,
+    RouteBehind,
+    SetDns,
+    JudgeDns,
+    FollowEndpoints,
+    AllowLookups,
+    Reread,
+    ChangeDevice,
+    TurnKillSwitch,
+    Adopt,
+    RunHook,
+    CancelHook,
+    SaveEndpoints,
+    Ping,
+    SetQuiet,
+    Close,
+    End,
+)
 ANSWERS: Final = (Done, Failed, Changed, SettingsRead, Begun)
-NOTICES: Final = (HostNow, Lost)
+NOTICES: Final = (HostNow, HookDone, Lost)

@@ -11,8 +11,10 @@ more meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -21,7 +23,14 @@ from fastun import ending, log
 from fastun.ending import AskedToStop
 from fastun.errors import ConfigError, FastunError, one_line
 from fastun.host.process import messages
-from fastun.host.process.channel import NOTICE, HostChannel, Unasked, close_all
+from fastun.host.process.channel import (
+    NOTICE,
+    RETRY_S,
+    HostChannel,
+    Unasked,
+    close_all,
+    is_shortage,
+)
 from fastun.host.process.messages import Done, Failed, HostNow, Message
 
 if TYPE_CHECKING:
@@ -67,6 +76,7 @@ class HostServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._n_handled = 0  # requests that are not answered yet
         self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._log = log.get("host")
 
     async def run(self, bell: int) -> None:
@@ -89,6 +99,11 @@ class HostServer:
         if now is not None and now != self._said:
             self._said = now
             self._send(NOTICE, now)
+
+    def say_soon(self, notice: Message) -> None:
+        """Tell the gateway something. Any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._send, NOTICE, notice)
 
     async def _run_beside(self, work: Coroutine[None, None, None]) -> None:
         try:
@@ -119,9 +134,11 @@ class HostServer:
             return
         except Unasked as error:
             self._refuse(error)
-        except OSError:  # it is gone
-            pass
-        self._end()
+        except OSError as error:
+            if is_shortage(error):
+                time.sleep(RETRY_S)  # its socket stays readable
+                return
+        self._end()  # it is gone
 
     def _take(self, number: int, request: Message, descriptors: list[int]) -> None:
         if descriptors:
@@ -181,8 +198,11 @@ class HostServer:
             loop.remove_writer(end)
         except BlockingIOError:
             loop.add_writer(end, self._write)
-        except OSError:
-            self._end()
+        except OSError as error:
+            if is_shortage(error):
+                loop.call_later(RETRY_S, self._write)
+            else:
+                self._end()
         self._limit()
 
     # -- both -----------------------------------------------------------------------------------

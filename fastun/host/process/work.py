@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastun import log
+from fastun.ending import AskedToStop
 from fastun.errors import RuntimeFailure
 from fastun.host import link_state
 from fastun.host.condition import REPAIRED
@@ -25,6 +26,7 @@ from fastun.host.monitor import HostMonitor
 from fastun.host.process import checks, messages
 from fastun.host.process.channel import Unasked
 from fastun.host.process.checks import Checks
+from fastun.host.process.hooks import HostHooks
 from fastun.host.process.messages import (
     Begun,
     Changed,
@@ -41,8 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Mapping
 
     from fastun.config.settings import Settings
+    from fastun.host.inner_mtu import InnerMtu
     from fastun.host.process.messages import Message
     from fastun.host.wanted import Applied
+    from fastun.peers.peer import Network
 
 # Returns the settings of the same command line and file as they are now; ConfigError.
 Reread = Callable[[Callable[[str], None]], "Settings"]
@@ -61,12 +65,30 @@ class HostWork:
         self._checks = Checks(settings)
         self._device: Device | None = None
         self._switch: KillSwitch | None = None
-        self._others_mtu = 0
-        self._setting_mtu = 0  # the thread that does
+        self._dns_before = DnsFiles()  # as they were before there was a device
+        self._others_mtu = OthersMtu()
         self._seen: tuple[object, int] = (None, 0)  # what was wanted last, and how often it changed
-        self._has_undone_left = self._is_watched = self._is_undone = False
+        self._has_undone_left = self._is_watched = False
+        self._is_closed = self._is_undone = False
+        self.behind: Callable[[], frozenset[Network]] = frozenset  # peers of the directory
         self.on_step: Callable[[], None] = lambda: None  # for what is watched, on the event loop
         self._mutex = threading.Lock()
+        self.say: Callable[[Message], None] = lambda _: None  # a notice, from any thread
+        self._hooks = HostHooks(lambda done: self.say(done))  # noqa: PLW0108 (that is set later)
+
+    @property
+    def settings(self) -> Settings:
+        """Those that it goes by now. Any thread."""
+        return self._settings
+
+    def known(self) -> tuple[Settings, ...]:
+        """Return these, those of before, and those that a reload has read. Any thread."""
+        return (*self._checks.newest, self._read)
+
+    def networks(self) -> frozenset[Network]:
+        """Return the private networks that this host forwards to. Any thread."""
+        device = self._device
+        return frozenset() if device is None else frozenset(device.forwarding.networks)
 
     @property
     def handlers(self) -> Mapping[type[Message], Callable[[Any], Answered | Message | None]]:
@@ -85,7 +107,11 @@ class HostWork:
             messages.ChangeDevice: self.change_device,
             messages.TurnKillSwitch: self.turn_kill_switch,
             messages.Adopt: self.adopt,
+            messages.Ping: lambda _: None,
             messages.SetQuiet: self.set_quiet,
+            messages.RunHook: self.run_hook,
+            messages.CancelHook: self._hooks.cancel,
+            messages.SaveEndpoints: lambda asked: self._hooks.save(asked, self._settings),
             messages.Close: self.close,
             messages.End: self.end,
         }
@@ -102,7 +128,7 @@ class HostWork:
         repairs[REPAIRED["kill switch"]] += switch.n_restored
         return HostNow(
             index=device.index,
-            others_mtu=self._others_mtu,
+            others_mtu=self._others_mtu.n_bytes,
             n_changes=self._seen[1],
             is_here=device.is_here,
             is_up=not condition.is_down,
@@ -131,14 +157,21 @@ class HostWork:
     @property
     def _there(self) -> Device:
         if self._device is None:
+            self._check_open()
             raise Unasked("something of a device that is not there")
         return self._device
 
     @property
     def _kill_switch(self) -> KillSwitch:
         if self._switch is None:
+            self._check_open()
             raise Unasked("something of a kill switch that is not there")
         return self._switch
+
+    def _check_open(self) -> None:
+        """Raise AskedToStop for what a thread of the gateway still asks while that ends."""
+        if self._is_closed:
+            raise AskedToStop
 
     # -- the beginning and the end --------------------------------------------------------------
 
@@ -157,18 +190,18 @@ class HostWork:
             raise Unasked("a second device")
         self.undo_left()
         self._settings = self._before = settings = prepared(self._settings)
-        dns_before = DnsFiles.read()
+        self._dns_before = DnsFiles.read()
         self._switch = KillSwitch(settings, self._journal)
         self._switch.__enter__()
         device = Device(settings, self._journal)
-        device.inner_mtu.subscribe(self._on_mtu)
+        device.inner_mtu.subscribe(self._others_mtu.note)
         self._device = device
         self._switch.remove_left()
         begun = Begun(
             index=device.index,
             offload=device.offload_max,
             fwmark=settings.fwmark,
-            dns_before=tuple(dns_before),
+            dns_before=tuple(self._dns_before),
         )
         return Answered(begun, (os.dup(device.fd),))
 
@@ -182,6 +215,7 @@ class HostWork:
     def close(self, _: messages.Close | None = None) -> None:
         """Let the device go, and leave the kill switch where it is."""
         with self._mutex:
+            self._is_closed = True
             device, self._device = self._device, None
             switch, self._switch = self._switch, None
         if device is not None:
@@ -190,7 +224,8 @@ class HostWork:
             switch.__exit__()
 
     def end(self, _: messages.End | None = None) -> None:
-        """Undo the journal, once. Raises RuntimeFailure."""
+        """Kill hooks that still run, and undo the journal, once. Raises RuntimeFailure."""
+        self._hooks.close()
         with self._mutex:
             was_undone, self._is_undone = self._is_undone, True
         if not was_undone and (failures := self._journal.undo_all()):
@@ -211,8 +246,9 @@ class HostWork:
         self._there.outer_changed([*map(checks.outer, asked.outer)])
 
     def route_behind(self, asked: messages.RouteBehind) -> None:
-        """Have routes to what is behind peers of a directory."""
-        self._there.route_also(self._checks.behind(asked.networks))
+        """Have routes to what is behind peers of the directory."""
+        asked_for, behind = self._checks.behind(asked.networks), self.behind()
+        self._there.route_also([each for each in asked_for if each in behind])
 
     def change_device(self, asked: messages.ChangeDevice) -> Changed:
         """Go by what was read, or back."""
@@ -221,13 +257,8 @@ class HostWork:
 
     def _changed(self, change: Callable[[], Applied]) -> Changed:
         applied = change()
-        self._setting_mtu, self._others_mtu = threading.get_ident(), 0
-        self._there.inner_mtu.change(applied.mtu)
+        self._others_mtu.set_ours(self._there.inner_mtu, applied.mtu)
         return Changed(applied=applied)
-
-    def _on_mtu(self, mtu: int) -> None:
-        if threading.get_ident() != self._setting_mtu:
-            self._others_mtu = mtu
 
     # -- DNS ------------------------------------------------------------------------------------
 
@@ -249,15 +280,23 @@ class HostWork:
         self._kill_switch.follow(endpoints, self._there.wanted)
 
     def allow_lookups(self, asked: messages.AllowLookups) -> None:
-        """Let our own lookups of names go to these servers."""
+        """Let our own lookups of names go to these servers, if they are this host's."""
         self._checks.client()
-        checks.servers(asked.servers)
-        self._kill_switch.allow_lookups(asked.servers)
+        known = {*DnsFiles.read().all_servers(), *self._dns_before.servers()}
+        # One that is not any more has left since it was read, and the next lookup asks anew.
+        self._kill_switch.allow_lookups([each for each in asked.servers if each in known])
 
     def turn_kill_switch(self, asked: messages.TurnKillSwitch) -> None:
         """Have it as was read, or as it was."""
         endpoints = self._checks.endpoints(asked.endpoints)
         self._kill_switch.turn(self._settings_of(asked.fields), endpoints, self._there.wanted)
+
+    # -- hooks ----------------------------------------------------------------------------------
+
+    def run_hook(self, asked: messages.RunHook) -> None:
+        """Run a command of the settings."""
+        pushed = () if self._device is None else self._device.wanted.pushed_addresses
+        self._hooks.run(asked, self._settings, (*self._settings.addresses, *pushed))
 
     # -- settings -------------------------------------------------------------------------------
 
@@ -272,9 +311,11 @@ class HostWork:
 
     def adopt(self, asked: messages.Adopt) -> None:
         """Check by these from now on."""
-        self._settings = settings = self._settings_of(asked.fields)
+        before, settings = self._settings, self._settings_of(asked.fields)
+        self._settings = settings
         self._checks.adopt(settings)
-        log.configure(*settings.log)
+        if settings.log != before.log:
+            log.configure(*settings.log)
 
     def set_quiet(self, asked: messages.SetQuiet) -> None:
         """Look less often, or as ever."""
@@ -283,3 +324,23 @@ class HostWork:
     def _settings_of(self, fields: Iterable[str]) -> Settings:
         """Return the settings of before the reload, with these of its fields."""
         return replace(self._before, **{name: getattr(self._read, name) for name in fields})
+
+
+class OthersMtu:
+    """The MTU that another program has given the device; 0 where it is as we have set it."""
+
+    def __init__(self) -> None:
+        """Begin with ours."""
+        self.n_bytes = 0
+        self._ours_by = 0  # the thread that sets ours
+
+    def set_ours(self, inner_mtu: InnerMtu, n_bytes: int) -> None:
+        """Set it, at the gateway's request, which knows it then."""
+        self._ours_by, self.n_bytes = threading.get_ident(), 0
+        inner_mtu.change(n_bytes)
+        self._ours_by = 0
+
+    def note(self, n_bytes: int) -> None:
+        """Take note of one that was set, by us or by the monitor."""
+        if threading.get_ident() != self._ours_by:
+            self.n_bytes = n_bytes

@@ -81,11 +81,11 @@ def is_present(address: EndpointAddress) -> bool:
     """Return whether this host has the address now, and not only tentatively."""
     if address.host.is_unspecified:
         return True
-    with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
             probe.bind(address._replace(port=0).sockaddr())
-        except OSError as error:
-            return error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV)
+    except OSError as error:  # no descriptor, say, tells nothing of the address
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV)
     return True
 
 

@@ -106,7 +106,7 @@ class DatagramHandshakes:
         udp_peer.jar.remember_sent(response)
         self._peers.wait_for_proof(udp_peer, keys, response)
         self._peers.set_address(udp_peer, address)
-        self._installer.add_receiving(slotted.slot, keys, counter=0)
+        self._open(udp_peer, keys)
 
     def _conclude(self, address: UdpAddress, response: bytes) -> None:
         index = messages.receiver_of(response)
@@ -123,7 +123,12 @@ class DatagramHandshakes:
         self._peers.end_initiation(udp_peer)
         udp_peer.concluding = keys
         self._peers.set_address(udp_peer, address)
+        self._open(udp_peer, keys)
+
+    def _open(self, udp_peer: UdpPeer, keys: SessionKeys) -> None:
+        """Have the link-reader open under the keys, which it says when it does."""
         self._installer.add_receiving(udp_peer.slotted.slot, keys, counter=0)
+        udp_peer.note_opened(keys)
 
     # -- keys ---------------------------------------------------------------------------------
 
@@ -132,6 +137,8 @@ class DatagramHandshakes:
         udp_peer = self._peers.by_slot.get(slot)
         if udp_peer is None:
             return
+        if index in udp_peer.opened:
+            udp_peer.opened[index].is_added = True
         responding, concluding = udp_peer.responding, udp_peer.concluding
         if responding is not None and responding.local_index == index and udp_peer.response:
             with contextlib.suppress(OSError):  # lost, as any datagram may be

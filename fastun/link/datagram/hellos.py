@@ -17,7 +17,7 @@ from fastun.link.datagram.peers import UdpPeers
 from fastun.link.hello import Hello, HelloError
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
-from fastun.native import GATEWAY_COUNTERS, Aead, Wire
+from fastun.native import Aead, Wire
 from fastun.session import clock
 from fastun.session.transport import SessionKeys
 
@@ -76,9 +76,11 @@ class DatagramHellos:
         if link is not None and is_new:
             link.peer_software = theirs.software
             self._log.info("hello", peer=link.peer_name, software=theirs.software)
-        if aead is not udp_peer.aead and self._peers.is_carried(udp_peer):
-            udp_peer.aead = aead
-            self._installer.use_for_sending(udp_peer.slotted.slot, keys, aead, GATEWAY_COUNTERS)
+        session = udp_peer.hello
+        counter = session.counter
+        if aead is not session.aead and counter is not None and self._peers.is_carried(udp_peer):
+            session.aead = aead
+            self._installer.use_for_sending(udp_peer.slotted.slot, keys, aead, counter)
         if theirs.push is not None and self._role == "connect":
             self._on_push(udp_peer.slotted.peer.name, theirs.push)
         self._explain(udp_peer)

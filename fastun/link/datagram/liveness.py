@@ -41,9 +41,6 @@ PATIENCE_LASTS_S: Final = 120.0
 FOUND_AT_ONCE_MAX: Final = 3
 HINT_INTERVAL_S: Final = 60.0
 
-# Of a session's counters for control messages, the rest of which is for its hello and probes.
-COUNTERS_MAX: Final = 128
-
 
 class Step(Enum):
     """What is to be done now."""
@@ -94,7 +91,7 @@ class Liveness(msgspec.Struct):
 
         ``since_s`` is when the first of what has got no answer was sent (None: there is no such),
         ``n_received`` how many packets the peer has sent, and ``may_ask`` whether it answers
-        questions and the session has counters for them.
+        questions.
         """
         if n_received != self.n_received:
             self.n_received, self.ask_after_s = n_received, ASK_AFTER_S

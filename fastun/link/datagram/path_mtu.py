@@ -31,7 +31,7 @@ from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.probe import Probe
 from fastun.link.datagram.sockets import cached_path_mtu
 from fastun.link.table import Link
-from fastun.native import DATA_BYTES_MIN, GATEWAY_COUNTERS, Joins
+from fastun.native import DATA_BYTES_MIN, Joins
 from fastun.session import clock
 
 # Outside the data message on UDP: UDP's header, and IP's.
@@ -51,9 +51,6 @@ LOOK_INTERVAL_S = 10.0
 
 # Each datagram that does not fit is reported, and each look takes a socket.
 NARROW_INTERVAL_S = 1.0
-
-# A hint may quote a control message of the gateway's, such as a probe, of so many last ones.
-_RECENT_CONTROLS = 16
 
 # The event loop's clock is not ours; a question before its time would be put off by a tick.
 _CLOCKS_DIFFER_S = 0.001
@@ -114,8 +111,7 @@ class PathWatch:
 
     def watch(self, udp_peer: UdpPeer, now_s: float, *, is_due: bool = False) -> None:
         """Look again, and ask the peer, where that is due."""
-        sealed = self._lane.peers.read(udp_peer.slotted.slot, "sealed")
-        udp_peer.path.recent.note(sealed, now_s)
+        udp_peer.path.recent.note(udp_peer.next_counter(), now_s)
         has_moved = udp_peer.address != udp_peer.path.address
         if udp_peer.path.hinted.expire(now_s):
             self._log.info("trying the full path MTU", peer=udp_peer.slotted.peer.name)
@@ -222,10 +218,7 @@ class PathWatch:
         keys, counter = udp_peer.current, hint.counter
         if keys is None or counter is None or hint.index != keys.remote_index:
             return False
-        if counter < GATEWAY_COUNTERS:
-            return 0 < udp_peer.hello.next_counter - counter <= _RECENT_CONTROLS
-        sealed = self._lane.peers.read(udp_peer.slotted.slot, "sealed")
-        return udp_peer.path.recent.has(counter, sealed)
+        return udp_peer.path.recent.has(counter, udp_peer.next_counter())
 
     def _follow(self, udp_peer: UdpPeer, hint: Hint, now_s: float) -> bool:
         is_ipv6 = hint.host.version == 6  # noqa: PLR2004

@@ -3,6 +3,7 @@
 WireGuard's sessions on UDP outlive addresses and silences, so all of this belongs to the peer, not
 to a connection. Which keys are where:
 
+    opened        what the link-reader opens with, the same and older ones; its successor gets them
     concluding    our initiation was answered; the link-reader is getting the keys to open with
     responding    we answered; the link-reader opens, and the peer has still to prove that it does
     current       what is sealed under now
@@ -14,16 +15,17 @@ import msgspec
 
 from fastun.host.routing.route_lookup import NO_WAY, Way
 from fastun.link.datagram.hinted import HintedLimit, RecentCounters
-from fastun.link.datagram.liveness import COUNTERS_MAX, Liveness
+from fastun.link.datagram.liveness import Liveness
 from fastun.link.datagram.probe import PathSearch
 from fastun.link.hello import Ability, Hello
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import Link
 from fastun.link.traffic_observer import Observer
-from fastun.native import GATEWAY_COUNTERS, Aead, Joins, UdpAddress
+from fastun.native import RECEIVING_KEYS, Aead, Joins, SendingCounter, UdpAddress
 from fastun.session import transport
 from fastun.session.cookies import CookieJar
 from fastun.session.noise import InitiatorState
+from fastun.session.protocol import REJECT_AFTER_MESSAGES
 from fastun.session.timers import PeerTimers
 from fastun.session.transport import SessionKeys
 
@@ -33,10 +35,11 @@ HELLO_INTERVAL_S = 1.0
 
 
 class HelloExchange(msgspec.Struct):
-    """The hellos of one session. ``next_counter`` is that of any control message."""
+    """The hellos of one session, and what all is sealed by in it."""
 
+    counter: SendingCounter | None = msgspec.field(default=None)
+    aead: Aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
     n_sent: int = 0
-    next_counter: int = 0
     sent_s: float = float("-inf")
     theirs: Hello | None = None
 
@@ -75,9 +78,7 @@ class PeerPath(msgspec.Struct):
     address: UdpAddress | None = None  # of the peer, when the path was seen
     search: PathSearch = msgspec.field(default_factory=PathSearch)
     hinted: HintedLimit = msgspec.field(default_factory=HintedLimit)
-    recent: RecentCounters = msgspec.field(
-        default_factory=RecentCounters
-    )  # of the tun-reader's messages
+    recent: RecentCounters = msgspec.field(default_factory=RecentCounters)  # of what was sent
 
 
 class SourcePin(msgspec.Struct):
@@ -99,6 +100,13 @@ class PeerPort(msgspec.Struct):
     is_said: bool = False  # the change, since the last answer
 
 
+class OpenedKeys(msgspec.Struct):
+    """Keys that the link-reader opens with, or is to."""
+
+    keys: SessionKeys
+    is_added: bool = False  # it has said so
+
+
 class UdpPeer(msgspec.Struct):
     """A peer on UDP. ``address`` is where it was last heard, or is tried until it is."""
 
@@ -114,7 +122,7 @@ class UdpPeer(msgspec.Struct):
     responding: SessionKeys | None = msgspec.field(default=None)
     response: bytes | None = None  # to be sent when the link-reader opens under `responding`
     current: SessionKeys | None = msgspec.field(default=None)
-    aead: Aead = Aead.CHACHA20_POLY1305  # of `current`
+    opened: dict[int, OpenedKeys] = msgspec.field(default_factory=dict)  # by our index, by age
     handshake_s: float = 0.0  # when the last handshake succeeded, CLOCK_BOOTTIME
     hello: HelloExchange = msgspec.field(default_factory=HelloExchange)
     link: Link | None = None
@@ -124,16 +132,19 @@ class UdpPeer(msgspec.Struct):
     liveness: Liveness = msgspec.field(default_factory=Liveness)
 
     def seal_control(self, content: bytes) -> bytes | None:
-        """Return a control message under the next counter of the gateway's; None: all are used."""
-        keys, counter = self.current, self.hello.next_counter
-        if keys is None or counter >= GATEWAY_COUNTERS:
+        """Return a control message under the session's next counter; None: it has none."""
+        keys, counter = self.current, self.hello.counter
+        if keys is None or counter is None or counter.next() >= REJECT_AFTER_MESSAGES:
             return None
-        self.hello.next_counter += 1
-        return transport.seal_data(keys.send, keys.remote_index, counter, content)
+        return transport.seal_data(keys.send, keys.remote_index, counter.draw(), content)
+
+    def next_counter(self) -> int:
+        """Return the counter under which the session's next message is sealed; 0: there is none."""
+        return 0 if self.hello.counter is None else self.hello.counter.next()
 
     def may_be_asked(self) -> bool:
-        """Return whether the peer answers questions, and there are counters left for them."""
-        return self.hello.answers_probes and self.hello.next_counter < COUNTERS_MAX
+        """Return whether the peer answers questions."""
+        return self.current is not None and self.hello.answers_probes
 
     def is_in_use(self) -> bool:
         """Return whether there is a session, or one is tried for."""
@@ -146,8 +157,17 @@ class UdpPeer(msgspec.Struct):
         self.n_attempts = self.port.n_silent = self.pin.n_responses = 0
         self.port.is_said = False
 
-    def lose_sessions(self) -> None:
-        """Drop the keys in use: a worker has died with its own."""
-        self.current = None
-        self.hello = HelloExchange()
-        self.timers.on_keys_lost()
+    def note_opened(self, keys: SessionKeys) -> None:
+        """Take note of keys that the link-reader is to open with: as many as it keeps."""
+        in_use = (self.current, self.concluding, self.responding)
+        old = [index for index, each in self.opened.items() if each.keys not in in_use]
+        for index in old[: max(0, len(self.opened) + 1 - RECEIVING_KEYS)]:
+            del self.opened[index]
+        self.opened[keys.local_index] = OpenedKeys(keys)
+
+    def forget_expired(self, now_s: float) -> None:
+        """Forget keys that open nothing any more."""
+        created_before_s = now_s - self.timers.constants.reject_after_time_s
+        for index, each in list(self.opened.items()):
+            if each.keys.created_s < created_before_s:
+                del self.opened[index]

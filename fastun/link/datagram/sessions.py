@@ -10,7 +10,6 @@ hellos are sent by the gateway, on the socket that the workers use; data never i
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
@@ -21,10 +20,10 @@ from fastun.lane.messages import (
     ForgetReceivingKeys,
     LinkFormat,
     SendKeepalive,
-    SetGateKeys,
 )
 from fastun.link import hello
 from fastun.link.datagram.address_race import endpoints_of
+from fastun.link.datagram.fresh_worker import FreshWorkers
 from fastun.link.datagram.goodbye import Goodbyes
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.hellos import DatagramHellos
@@ -41,8 +40,8 @@ from fastun.link.datagram.source_pin import SourcePins
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
 from fastun.link.traffic_observer import TICK_S
-from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
-from fastun.session import clock, cookies
+from fastun.native import UdpAddress, Wire
+from fastun.session import clock
 from fastun.session.timers import Action, PeerTimers
 from fastun.session.transport import SessionKeys
 
@@ -64,10 +63,10 @@ class DatagramSessions:
         self._installer = KeyInstaller(end.lane, end.constants)
         self._paths = PathWatch(end.lane, end.settings, end.inner_mtu, None, sockets.maker)
         self._peers = UdpPeers(end, sockets)
-        self._by_slot = self._peers.by_slot
         self._pins = SourcePins(end.inside, self._peers, sockets)
         is_port_free = end.settings.role == "connect" and end.settings.udp_port is None
         self.passing = SocketPassing(end.lane, sockets, self._peers, self._listen_anew)
+        self._fresh_workers = FreshWorkers(end, self._peers, self.passing, self._installer)
         self.ports = PortChange(self.passing, is_allowed=is_port_free)
         self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
         self._goodbyes = Goodbyes(end, self._peers, self.begin)
@@ -107,30 +106,11 @@ class DatagramSessions:
 
     def tell_worker(self, role: str) -> None:
         """Tell a fresh worker of the sockets and where the peers are."""
-        self.passing.sockets.tell_worker(self._lane, role)
-        if role != "link-reader":
-            return
-        public = self._exchange.own.public
-        self._lane.send(role, SetGateKeys(cookies.mac1_key(public), cookies.cookie_key(public)))
-        for udp_peer in self._by_slot.values():
-            self._peers.send_endpoint(udp_peer)
+        self._fresh_workers.tell(role)
 
-    def on_worker_death(self, role: str) -> None:
-        """Drop what the worker knew, and begin anew with peers that were, or were to be, connected.
-
-        A link-writer knows nothing: its successor goes on at the ring's tail.
-        """
-        if role not in ("tun-reader", "link-reader"):
-            return
-        now_s = clock.boottime_s()
-        for udp_peer in self._by_slot.values():
-            is_wanted = udp_peer.is_in_use()
-            self._peers.forget_handshakes(udp_peer)
-            udp_peer.lose_sessions()
-            udp_peer.link = None
-            if is_wanted:
-                udp_peer.timers.on_data_queued(now_s)
-        asyncio.get_running_loop().call_soon(self.tick)  # when the successor can be sent keys
+    def tell_keys(self, role: str) -> None:
+        """Tell a fresh worker that knows the links of the sessions: they go on."""
+        self._fresh_workers.tell_keys(role)
 
     def forget(self, slot: int) -> None:
         """Forget a peer that was removed, or has another key."""
@@ -140,16 +120,18 @@ class DatagramSessions:
 
     def addresses(self) -> set[IPv4Address | IPv6Address]:
         """Return where the peers are."""
-        return {each.address.host for each in self._by_slot.values() if each.address is not None}
+        return {
+            each.address.host for each in self._peers.by_slot.values() if each.address is not None
+        }
 
     def last_handshake_s(self, slot: int) -> float:
         """Return when the peer's last handshake here succeeded; CLOCK_BOOTTIME, 0 for never."""
-        udp_peer = self._by_slot.get(slot)
+        udp_peer = self._peers.by_slot.get(slot)
         return 0.0 if udp_peer is None else udp_peer.handshake_s
 
     def doubt(self, slot: int) -> None:
         """Try the path to the peer by a handshake, unless one was tried just now."""
-        udp_peer = self._by_slot.get(slot)
+        udp_peer = self._peers.by_slot.get(slot)
         if udp_peer is not None and not udp_peer.liveness.is_doubted:
             self._doubt(udp_peer)
 
@@ -170,7 +152,7 @@ class DatagramSessions:
         slotted = self._exchange.peer_slots.by_slot.get(slot)
         if slotted is None:
             return
-        udp_peer = self._by_slot.get(slot)
+        udp_peer = self._peers.by_slot.get(slot)
         if udp_peer is not None or endpoints_of(slotted):
             udp_peer, now_s = self._peers.at(slotted), clock.boottime_s()
             udp_peer.timers.on_data_queued(now_s)
@@ -179,7 +161,7 @@ class DatagramSessions:
     def try_endpoints(self, slot: int) -> None:
         """Try the endpoints that the peer has now; until one answers it stays where it is."""
         self.begin(slot)
-        udp_peer = self._by_slot.get(slot)
+        udp_peer = self._peers.by_slot.get(slot)
         if udp_peer is not None and endpoints_of(udp_peer.slotted):
             udp_peer.is_guess = True  # where it was heard is not tried first
             self._doubt(udp_peer)
@@ -207,17 +189,18 @@ class DatagramSessions:
         now_s = clock.boottime_s()
         udp_peer.on_answer(now_s)
         self._attempts.succeeded(slot, "udp")
-        udp_peer.aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
-        udp_peer.hello = HelloExchange()
+        counter = self._lane.sending.begin(slot)
+        udp_peer.hello = HelloExchange(counter)
         self._attach(udp_peer)
-        self._installer.use_for_sending(slot, keys, udp_peer.aead, GATEWAY_COUNTERS)
+        if keys.is_initiator:
+            self._hellos.send(udp_peer)  # the proof that the responder waits for, before any data
+        self._installer.use_for_sending(slot, keys, udp_peer.hello.aead, counter)
         udp_peer.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
         self._exchange.succeeded(udp_peer.slotted)
         self._counts.n_rekeys += is_rekey
         self._counts.last_handshake[slot] = time.time()
         if keys.is_initiator:
-            self._hellos.send(udp_peer)  # the proof that the responder waits for
-            udp_peer.timers.on_keepalive_sent(now_s)
+            udp_peer.timers.on_keepalive_sent(now_s)  # the hello
 
     def _attach(self, udp_peer: UdpPeer) -> None:
         """Make UDP the peer's link, if it is not."""
@@ -247,7 +230,7 @@ class DatagramSessions:
     def on_control(self, slot: int, index: int, message: bytes) -> None:
         """Take a hello, which confirms the peer's keys; a probe or its answer; or a goodbye."""
         self.on_key_confirmed(slot, index)
-        udp_peer = self._by_slot.get(slot)
+        udp_peer = self._peers.by_slot.get(slot)
         keys = None if udp_peer is None else udp_peer.current
         if udp_peer is None or keys is None or keys.local_index != index:
             return
@@ -272,7 +255,7 @@ class DatagramSessions:
         """Give every timer what the workers have counted, and do what is due."""
         now_s = clock.boottime_s()
         is_due = self._listener is not None and self._listener.tick(now_s)
-        for udp_peer in list(self._by_slot.values()):
+        for udp_peer in list(self._peers.by_slot.values()):
             if self._peers.is_carried(udp_peer):
                 self._peers.follow(udp_peer)
                 udp_peer.observer.observe()
@@ -283,6 +266,7 @@ class DatagramSessions:
                     self._hellos.send(udp_peer)
             if self._pins.watch(udp_peer, routes_changed=is_due) and udp_peer.is_in_use():
                 udp_peer.timers.on_path_doubted(now_s)
+            udp_peer.forget_expired(now_s)
             udp_peer.timers.set_persistent_keepalive(udp_peer.slotted.keepalive_s, now_s)
             self._do_due(udp_peer, now_s)
 
@@ -312,13 +296,13 @@ class DatagramSessions:
 
     def on_path_too_narrow(self, slot: int) -> None:
         """Measure the path: a datagram did not fit it."""
-        udp_peer = self._by_slot.get(slot)
+        udp_peer = self._peers.by_slot.get(slot)
         if udp_peer is not None:
             self._paths.on_too_narrow(udp_peer, clock.boottime_s())
 
     def _follow_inner_mtu(self, _: int) -> None:
         """Measure all paths again: what goes through them may be longer or shorter now."""
-        for udp_peer in self._by_slot.values():
+        for udp_peer in self._peers.by_slot.values():
             if self._peers.is_carried(udp_peer):
                 self._paths.measure(udp_peer, clock.boottime_s())
 
@@ -326,7 +310,7 @@ class DatagramSessions:
         slot = udp_peer.slotted.slot
         match action:
             case Action.INITIATE:
-                self.ports.consider(udp_peer, self._by_slot.values(), clock.boottime_s())
+                self.ports.consider(udp_peer, self._peers.by_slot.values(), clock.boottime_s())
                 self._handshakes.initiate(udp_peer)
             case Action.KEEPALIVE:
                 self._keep_alive(udp_peer, clock.boottime_s())
@@ -346,3 +330,4 @@ class DatagramSessions:
                 # The peer may be on a stream by now, whose keys are in the same place.
                 if slot not in self._links.by_slot or self._peers.is_carried(udp_peer):
                     self._lane.send("link-reader", ForgetReceivingKeys(slot))
+                    udp_peer.opened.clear()

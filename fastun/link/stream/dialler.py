@@ -3,7 +3,8 @@
     all addresses (racing.py) --> handshake --> link --> its end --> a pause --> all addresses, ...
                                                   `--> silence --> all addresses --> another link
 
-A link that is silent (silence.py) is left only for another that is there. The pauses grow until a
+A link that is silent (silence.py) is left only for another that is there. One that has lasted is
+dialled again at once, and so are the first that have not; then there are pauses, which grow until a
 link has lasted: one that ends at once has not shown that the next will not.
 """
 
@@ -39,7 +40,8 @@ from fastun.session.refusal import HandshakeError
 LASTING_LINK_S: Final = 10.0
 
 # Links that end sooner may do so because workers of the server die, which needs no long pause. So
-# many in a row are something else: then the pauses grow.
+# many in a row are something else: then the pauses grow. The first few need none.
+SHORT_LINKS_AT_ONCE: Final = 2
 SHORT_LINKS_MAX: Final = 12
 SHORT_LINK_PAUSE_S: Final = 0.4
 
@@ -104,8 +106,9 @@ class Dialler:
                 link = await self._make_link(tried, connection)
                 if link is not None and await self._has_lasted(link, tried):
                     delays = sockets.backoff_delays_s()
-                elif link is not None and self._n_short <= SHORT_LINKS_MAX:
-                    await asyncio.sleep(random.uniform(0.5, 1.0) * SHORT_LINK_PAUSE_S)  # noqa: S311 (spreads clients, guards nothing)
+                    continue
+                if link is not None and self._n_short <= SHORT_LINKS_MAX:
+                    await self._pause_after_short_link()
                     continue
             await asyncio.sleep(next(delays))
 
@@ -115,6 +118,10 @@ class Dialler:
         for each in fresh or found:
             self._outside.attempts.tried(self._handshaker.dialled, _way(each))
         return await racing.first_connected(fresh or found, self._outside)
+
+    async def _pause_after_short_link(self) -> None:
+        if self._n_short > SHORT_LINKS_AT_ONCE:
+            await asyncio.sleep(random.uniform(0.5, 1.0) * SHORT_LINK_PAUSE_S)  # noqa: S311 (spreads clients, guards nothing)
 
     async def _pause(self, longest_s: float) -> None:
         """Wait; no longer than a moment where the network of this host changes."""

@@ -31,7 +31,7 @@ from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import Link
 from fastun.link.traffic_observer import TICK_S, Observer
-from fastun.native import Aead
+from fastun.native import Aead, SendingCounter
 from fastun.session import clock, messages
 from fastun.session.messages import MessageType
 from fastun.session.noise import InitiatorState
@@ -40,15 +40,22 @@ from fastun.session.timers import Action, PeerTimers
 from fastun.session.transport import SessionKeys
 
 
+class Sealing(msgspec.Struct, frozen=True):
+    """What all is sealed by now. The keys are in the region for as long as they are here."""
+
+    keys: SessionKeys
+    aead: Aead
+    counter: SendingCounter
+
+
 class StreamPeer(msgspec.Struct):
     """A peer on a stream, and the session of its link."""
 
     slotted: SlottedPeer
     link: Link
-    aead: Aead
+    sealing: Sealing
     timers: PeerTimers
     observer: Observer
-    current: SessionKeys  # in the region for as long as they are here
     initiator: InitiatorState | None = None
     # Keys whose receiving half is on its way to the link-reader, or waits to be confirmed.
     pending: SessionKeys | None = msgspec.field(default=None)
@@ -90,12 +97,23 @@ class StreamSessions:
         timers.on_keepalive_sent(now_s)  # the hello
         observer = Observer(self._lane.peers, link.slot, timers)
         observer.skip()
-        stream_peer = StreamPeer(
-            established.slotted, link, established.aead, timers, observer, keys
-        )
+        sealing = Sealing(keys, established.aead, self._lane.sending.begin(link.slot, n_used=1))
+        stream_peer = StreamPeer(established.slotted, link, sealing, timers, observer)
         self._by_slot[link.slot] = stream_peer
         self._counts.last_handshake[link.slot] = time.time()
-        self._installer.use_for_sending(link.slot, keys, established.aead, counter=1)
+        self._seal(stream_peer)
+
+    def _seal(self, stream_peer: StreamPeer) -> None:
+        sealing = stream_peer.sealing
+        self._installer.use_for_sending(
+            stream_peer.link.slot, sealing.keys, sealing.aead, sealing.counter
+        )
+
+    def tell_keys(self, role: str) -> None:
+        """Tell a fresh tun-reader, which knows the links, of their sessions: they go on."""
+        for slot, stream_peer in self._by_slot.items():
+            if role == "tun-reader" and self._links.by_slot.get(slot) is stream_peer.link:
+                self._seal(stream_peer)
 
     def _present(self, slot: int) -> StreamPeer | None:
         """Return the slot's session, unless its link has been replaced since."""
@@ -195,8 +213,9 @@ class StreamSessions:
     def _switch(self, stream_peer: StreamPeer) -> None:
         keys, stream_peer.pending = stream_peer.pending, None
         assert keys is not None  # noqa: S101 (the callers looked)
-        stream_peer.current = keys
-        self._installer.use_for_sending(stream_peer.link.slot, keys, stream_peer.aead, counter=0)
+        counter = self._lane.sending.begin(stream_peer.link.slot)
+        stream_peer.sealing = Sealing(keys, stream_peer.sealing.aead, counter)
+        self._seal(stream_peer)
         stream_peer.timers.on_handshake_complete(clock.boottime_s(), is_initiator=keys.is_initiator)
         self._exchange.succeeded(stream_peer.slotted)
         self._counts.n_rekeys += 1

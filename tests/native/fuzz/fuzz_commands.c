@@ -3,6 +3,7 @@
  * slot u16, number u32, address`. */
 #define _GNU_SOURCE
 #include "capture.h"
+#include "keys.h"
 #include "formats.h"
 #include "lane_memory.h"
 #include "loop/loop.h"
@@ -21,6 +22,9 @@ static const struct {
 
 static struct lane_memory lane;
 static struct ring *ends[2], *copies; /* the loop's ends of ring and hairpin, and of a capture */
+static struct key_region *region;
+static struct key_area *area;
+static struct key_name there; /* of a key in the area */
 static int channel[2], device[2], stream[2], udp;
 
 static void open_once(void) {
@@ -32,6 +36,11 @@ static void open_once(void) {
     ends[1] = ring_attach(lane.hairpin_fd, RING_SIZE_MIN);
     copies = ring_create(RING_SIZE_MIN, &(int){0});
     pair_open(channel, SOCK_SEQPACKET);
+    region = key_region_create(0);
+    const uint8_t key[32] = {1, 2, 3};
+    FUZZ_CHECK(region != NULL && key_region_put(region, key, key, &there) == 0);
+    area = key_area_attach(key_region_fd(region, ROLE_tun_reader));
+    FUZZ_CHECK(area != NULL);
     pair_open(device, SOCK_SEQPACKET | SOCK_NONBLOCK);
     pair_open(stream, SOCK_STREAM | SOCK_NONBLOCK);
     udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
@@ -47,6 +56,8 @@ static struct loop *make(uint8_t choice) {
                                          .ring = ends[0],
                                          .stats = lane.stats,
                                          .peers = lane.peers,
+                                         .sending = lane.sending,
+                                         .marks = lane.marks,
                                          .device_fd = device[0],
                                          .channel_fd = channel[1],
                                          .wake_fd = lane.hairpin_wake_fd,
@@ -65,15 +76,20 @@ static void attach(struct loop *loop, unsigned slot, uint32_t number) {
 static void of_sessions(struct loop *loop, uint8_t which, unsigned slot, uint32_t number,
                         const uint8_t *bytes) {
     enum aead aead = (number & 1) != 0 ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
-    switch (which % 8) {
+    struct key_name name = (number & 2) != 0 ? there : (struct key_name){number, bytes[0]};
+    const struct counter_source source = {number >> 8, number};
+    switch (which % 9) {
+    case 8:
+        loop_take_over_receiving_key(loop, slot, number);
+        break;
     case 0:
-        loop_set_sending_key(loop, slot, aead, bytes, number, number, UINT64_MAX);
+        loop_set_sending_key(loop, area, &name, slot, aead, number, &source, UINT64_MAX);
         break;
     case 1:
         loop_forget_sending_key(loop, slot);
         break;
     case 2:
-        loop_add_receiving_key(loop, slot, aead, bytes, number, number % 1024, UINT64_MAX);
+        loop_add_receiving_key(loop, area, &name, slot, aead, number, number % 1024, UINT64_MAX);
         break;
     case 3:
         loop_forget_receiving_keys(loop, slot);

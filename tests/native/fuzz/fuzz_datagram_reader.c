@@ -62,8 +62,7 @@ static void begin(void) {
     for (uint32_t index = INDEX; index <= INDEX + 1; index++) {
         struct receiving_key *key = key_table_find(link_reader_of(loop)->keys, index);
         key->replay = (struct replay){0};
-        memset(key->control_replay, 0, sizeof key->control_replay);
-        key->is_confirmed = false;
+        key->is_confirmed = key->is_reported = false;
     }
 }
 

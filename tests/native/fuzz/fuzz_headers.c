@@ -2,6 +2,8 @@
  * says agrees with the headers that it names, and a packet cut behind them is walked the same. The
  * first byte is not used: the seeds have their link's format there, and an offload header. */
 #include "fuzz.h"
+#include "packet/encapsulation.h"
+#include "packet/flow.h"
 #include "packet/headers.h"
 
 static bool is_equal(struct ip_headers a, struct ip_headers b) {
@@ -31,6 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint8_t *frame = data + IN_FRONT;
     size_t length = size - IN_FRONT, ip = ethernet_find_ip(frame, length);
     check_walk(frame, length);
+    for (enum mode mode = MODE_TUN; mode <= MODE_TAP; mode++)
+        if (message_is_frame(mode, frame, length))
+            FUZZ_CHECK(flow_of(mode, frame, length) < N_FLOWS);
     if (ip != 0) {
         FUZZ_CHECK(ip_version(frame + ip) == 4 || ip_version(frame + ip) == 6);
         check_walk(frame + ip, length - ip);

@@ -15,12 +15,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     pair_open(stream, SOCK_STREAM);
     FUZZ_CHECK(write(stream[1], data + 1, size - 1) == (ssize_t)size - 1);
     close(stream[1]);
-    struct loop *loop = fuzz_loop_new(format.wire, format.mode);
+    struct loop *loop = fuzz_loop_of(format.wire, format.mode);
     FUZZ_CHECK(loop_attach_link(loop, 0, 0, stream[0], &format) == 0);
     FUZZ_CHECK(loop_run(loop) == LOOP_EVENT);
     enum event_kind end = loop_event(loop)->kind;
     FUZZ_CHECK(end == EVENT_LINK_CLOSED || end == EVENT_LINK_FAULT);
-    loop_free(loop);
+    loop_detach_link(loop, 0);
     close(stream[0]);
     fuzz_check_lane(format.mode, false);
     return 0;

@@ -43,7 +43,7 @@ static void attach(struct loop *loop, const struct lane_memory *lane, int stream
     }
     FUZZ_CHECK(loop_add_socket(loop, 0, udp[0], 1) == 0);
     for (unsigned slot = N_STREAMS; slot < N_STREAMS + N_DATAGRAMS; slot++) {
-        peer_write_endpoint(&lane->peers->slots[slot], &to);
+        peer_write_endpoint(&lane->peers->by_link_reader[slot], &to);
         FUZZ_CHECK(loop_attach_link(loop, slot, slot, -1, &datagrams) == 0);
     }
 }

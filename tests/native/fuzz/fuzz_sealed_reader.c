@@ -49,7 +49,7 @@ static void build_stream(const uint8_t *data, size_t size) {
 
 static struct loop *open_loop(const struct link_format *format, int fd) {
     uint8_t key[AEAD_KEY_SIZE];
-    struct loop *loop = fuzz_loop_new(WIRE_WIREGUARD, format->mode);
+    struct loop *loop = fuzz_loop_of(WIRE_WIREGUARD, format->mode);
     sealing_key(key, 1);
     FUZZ_CHECK(loop_attach_link(loop, 0, 0, fd, format) == 0);
     FUZZ_CHECK(key_add_for_receiving(loop, 0, AEAD_CHACHA20_POLY1305, key, INDEX, 0, UINT64_MAX) ==
@@ -109,7 +109,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         FUZZ_CHECK(loop_add_reach(loop, 0, (const uint8_t[4]){10, 128}, 4, 9) == 0);
     run_to_the_end(loop);
     release_held(loop);
-    loop_free(loop);
+    loop_forget_receiving_keys(loop, 0);
+    loop_forget_ips(loop, 0);
+    loop_clear_reach(loop, 0);
+    loop_detach_link(loop, 0);
     close(stream[0]);
     fuzz_check_lane(format.mode, format.mode == MODE_TUN);
     return 0;

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "fuzz_lane.h"
 #include "loop/switching.h"
+#include "worker/key_commands.h"
 #include "packet/byteorder.h"
 #include "packet/mac_key.h"
 #include "inbound/message_in.h"
@@ -28,6 +29,8 @@ static void open_once(void) {
                                          .ring = producer,
                                          .stats = lane.stats,
                                          .peers = lane.peers,
+                                         .sending = lane.sending,
+                                         .marks = lane.marks,
                                          .device_fd = -1,
                                          .channel_fd = channel[1],
                                          .wake_fd = -1,
@@ -39,8 +42,8 @@ static void open_once(void) {
         uint8_t key[AEAD_KEY_SIZE];
         sealing_key(key, slot);
         keys[slot] = aead_key_new(AEAD_AES_256_GCM, key);
-        FUZZ_CHECK(loop_add_receiving_key(loop, slot, AEAD_AES_256_GCM, key, INDEX + slot, 0,
-                                          UINT64_MAX) == 0);
+        FUZZ_CHECK(key_add_for_receiving(loop, slot, AEAD_AES_256_GCM, key, INDEX + slot, 0,
+                                         UINT64_MAX) == 0);
     }
 }
 
@@ -83,7 +86,7 @@ static uint64_t empty_ring(void) {
     for (; (record = ring_peek(lane.ring, &cursor, &corrupt)) != NULL; n += record->n_packets)
         FUZZ_CHECK(record->length == VNET_LENGTH + record->n_bytes);
     FUZZ_CHECK(!corrupt);
-    ring_release(lane.ring, cursor, &lane.stats->blocks[ROLE_tun_writer]);
+    ring_release(lane.ring, cursor, &lane.stats->parts[ROLE_tun_writer].block);
     return n;
 }
 

@@ -50,7 +50,7 @@ static void open_peer(unsigned slot, int family) {
         memcpy(peer->endpoint.address, (uint8_t[]){127, 0, 0, 1}, 4);
     else
         peer->endpoint.address[15] = 1;
-    peer_write_endpoint(&datagram_peers.lane.peers->slots[slot], &peer->endpoint);
+    peer_write_endpoint(&datagram_peers.lane.peers->by_link_reader[slot], &peer->endpoint);
     CHECK_EQUAL(loop_attach_link(datagram_peers.worker.loop, slot, slot, -1, &format), 0);
 }
 

@@ -12,7 +12,11 @@ void lane_memory_open(struct lane_memory *lane, size_t ring_bytes) {
     lane->ring = ring_create(ring_bytes, &lane->ring_fd);
     lane->stats = stats_create(&lane->stats_fd);
     lane->peers = peer_table_create(&lane->peers_fd);
+    lane->sending = sending_counters_create(&lane->sending_fd);
     CHECK(lane->ring != NULL && lane->stats != NULL && lane->peers != NULL);
+    lane->marks_fd = replay_marks_open();
+    lane->marks = replay_marks_attach(lane->marks_fd);
+    CHECK(lane->sending != NULL && lane->marks != NULL);
 }
 
 void lane_memory_add_wake_fd(struct lane_memory *lane) {
@@ -43,6 +47,10 @@ void lane_memory_close(struct lane_memory *lane) {
     ring_detach(lane->ring);
     stats_detach(lane->stats);
     peer_table_detach(lane->peers);
+    replay_marks_detach(lane->marks);
+    close(lane->marks_fd);
+    sending_counters_detach(lane->sending);
+    close(lane->sending_fd);
     close(lane->ring_fd);
     close(lane->stats_fd);
     close(lane->peers_fd);

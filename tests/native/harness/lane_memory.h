@@ -10,17 +10,21 @@
 #include "fastun.h"
 #include "shared/mac_table.h"
 #include "shared/peer_table.h"
+#include "shared/replay_marks.h"
 #include "shared/ring.h"
+#include "shared/sending_counters.h"
 #include "shared/stats.h"
 
 struct lane_memory {
     size_t ring_bytes;
-    int ring_fd, stats_fd, peers_fd;
+    int ring_fd, stats_fd, peers_fd, sending_fd, marks_fd;
     bool hands_over;   /* to be set before a worker is opened */
     int wake_fd;       /* the outbound ring's eventfd; -1: none */
     struct ring *ring; /* the test's end */
     struct stats *stats;
     struct peer_table *peers;
+    struct sending_counters *sending;
+    struct replay_marks *marks;
     struct mac_table *macs; /* NULL: there is no switch */
     struct ring *hairpin;   /* the test's end */
     int macs_fd, hairpin_fd, hairpin_wake_fd;

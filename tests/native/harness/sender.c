@@ -55,12 +55,22 @@ void sender_attach(unsigned slot, struct link_format format) {
     CHECK_EQUAL(loop_attach_link(sender.worker.loop, slot, slot, -1, &format), 0);
 }
 
+/* A session that is set again goes on; another one begins with `first`. */
+static uint64_t base_of(unsigned slot, unsigned session, uint64_t first) {
+    struct sender_session *known = &sender.sessions[slot][session % SENDING_PLACES];
+    uint64_t drawn = sending_counters_drawn(sender.lane.sending, slot, session % SENDING_PLACES);
+    if (!known->is_known || known->session != session)
+        *known = (struct sender_session){true, session, drawn - first};
+    return known->base;
+}
+
 void set_session(unsigned slot, enum aead aead, unsigned session, uint64_t first,
                  uint64_t expires_ns) {
     uint8_t key[AEAD_KEY_SIZE];
+    const struct counter_source source = {session % SENDING_PLACES, base_of(slot, session, first)};
     sealing_key(key, slot);
     CHECK_EQUAL(key_use_for_sending(sender.worker.loop, slot, aead, key,
-                                    slot + session * N_PEER_SLOTS, first, expires_ns),
+                                    slot + session * N_PEER_SLOTS, &source, expires_ns),
                 0);
 }
 

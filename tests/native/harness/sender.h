@@ -12,6 +12,12 @@
 
 enum { SENDER_RING_BYTES = 1 << 20, PACKET = 100, US = 0x0a000001, SENDER_EVENTS_MAX = 64 };
 
+struct sender_session {
+    bool is_known;
+    unsigned session;
+    uint64_t base;
+};
+
 struct sender {
     enum wire wire;
     int device[2]; /* the loop's end, the test's; -1 where the test has opened another device */
@@ -19,6 +25,7 @@ struct sender {
     struct worker_thread worker;
     struct loop_event events[SENDER_EVENTS_MAX]; /* of the runs so far */
     size_t n_events;
+    struct sender_session sessions[N_PEER_SLOTS][SENDING_PLACES];
 };
 
 /* The next record of the ring, and what a message in it sealed. */
@@ -42,7 +49,7 @@ void sender_open_device(enum mode mode, int device_fd);
 void sender_close(void);
 void sender_attach(unsigned slot, struct link_format format);
 /* A session: the key's number is the slot's; its index begins with the slot, and differs by
- * `session`. */
+ * `session`. One that is set again goes on counting. */
 void set_session(unsigned slot, enum aead aead, unsigned session, uint64_t counter,
                  uint64_t expires_ns);
 void set_key(unsigned slot, enum aead aead, uint64_t counter);

@@ -23,6 +23,8 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
                                                  .ring = worker->ring,
                                                  .stats = lane->stats,
                                                  .peers = lane->peers,
+                                                 .sending = lane->sending,
+                                                 .marks = lane->marks,
                                                  .device_fd = device_fd,
                                                  .channel_fd = worker->channel[1],
                                                  .wake_fd = lane->wake_fd,

@@ -12,10 +12,10 @@ import segno
 
 from fastun.command import client_file, new_client, peers
 from fastun.command.client_file import Client
+from fastun.config.served import server_of
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.gateway.peer_sync import server_of
 from fastun.peers.store import PeerStore
 from fastun.session import keys
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fastun.command import disconnect as command
@@ -71,6 +75,33 @@ def test_a_serving_gateway_is_not_a_client(monkeypatch: pytest.MonkeyPatch, tmp_
         command.disconnect(INTERFACE, tmp_path)
 
 
+def test_a_gateway_is_known_by_its_socket_and_not_by_the_name_that_it_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found, ended = Found(monkeypatch, "ft1"), list[str]()
+    monkeypatch.setattr(command, "end_client", lambda name, _: ended.append(name))
+    with serving(tmp_path) as path:
+        true = control.request(path, "status")
+        lie = msgspec.structs.replace(true, role="connect", interface="ft1")
+        monkeypatch.setattr(control, "request", lambda *_: lie)
+        with pytest.raises(RuntimeFailure, match="choose one with -i: ft1, unit0"):
+            command.disconnect(None, tmp_path)
+        command.disconnect(INTERFACE, tmp_path)
+    assert ended == [INTERFACE]
+    assert found.names == ["ft1"]
+
+
+def test_a_gateway_that_does_not_answer_keeps_no_other_from_being_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Found(monkeypatch)
+    with socket.socket(socket.AF_UNIX) as silent, serving(tmp_path):
+        silent.bind(str(control.socket_path(tmp_path, "ft9")))
+        silent.listen()
+        with pytest.raises(RuntimeFailure, match="unit0 is a server; stop it"):
+            command.disconnect(INTERFACE, tmp_path)
+
+
 def test_it_waits_for_the_end_of_the_process_behind_the_socket(tmp_path: Path) -> None:
     path = control.socket_path(tmp_path, "ft0")
     program = (
@@ -121,9 +152,9 @@ def test_without_the_right_to_look_it_says_who_may(
 LISTENS = """
 import os, socket, sys, time
 listener = socket.socket(socket.AF_UNIX)
+os.setuid(int(sys.argv[2]))
 listener.bind(sys.argv[1])
 os.chmod(sys.argv[1], 0o666)
-os.setuid(int(sys.argv[2]))
 listener.listen()
 print("listens", flush=True)
 time.sleep(60)
@@ -138,12 +169,15 @@ time.sleep(60)
         (0, "other", "which listens there, is not fastun"),
     ],
 )
-def test_what_listens_there_and_is_not_ours_is_left_alone(
-    tmp_path: Path, user: int, name: str, why: str
-) -> None:
-    path = control.socket_path(tmp_path, "ft0")
-    arguments = (str(path), str(user), name)
-    with subprocess.Popen([*PROGRAM, LISTENS, *arguments], stdout=subprocess.PIPE) as process:
+def test_what_listens_there_and_is_not_ours_is_left_alone(user: int, name: str, why: str) -> None:
+    with (
+        tempfile.TemporaryDirectory() as directory,  # that another user can get into
+        contextlib.ExitStack() as stack,
+    ):
+        path = control.socket_path(Path(directory), "ft0")
+        path.parent.chmod(0o777)
+        arguments = [*PROGRAM, LISTENS, str(path), str(user), name]
+        process = stack.enter_context(subprocess.Popen(arguments, stdout=subprocess.PIPE))
         assert process.stdout
         process.stdout.readline()
         with pytest.raises(RuntimeFailure, match=why):

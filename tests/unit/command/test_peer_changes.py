@@ -11,10 +11,10 @@ import pytest
 
 from fastun.command import new_client, server_state
 from fastun.command.cli import cli
+from fastun.config.served import server_of
 from fastun.config.settings import Options, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, FastunError
-from fastun.gateway.peer_sync import server_of
 from fastun.native.library import lib
 from fastun.peers.store import PeerStore
 from fastun.peers.terms import TO_MAX, Quota, RateLimit, Usage, month_of

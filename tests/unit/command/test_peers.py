@@ -16,10 +16,11 @@ import msgspec
 import pytest
 
 from fastun.command import peers as peer_commands
+from fastun.config.served import server_of
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.gateway.peer_sync import first_steps, server_of
+from fastun.gateway.peer_sync import first_steps
 from fastun.peers.peer import Peer, Server
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys

@@ -13,9 +13,10 @@ from msgspec import structs
 from fastun import log
 from fastun.config import push
 from fastun.config.push import ADDRESSES_MAX, DNS_MAX, ROUTES_MAX, Push
+from fastun.config.served import server_of
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import ConfigError
-from fastun.gateway.peer_sync import PeerSync, server_of
+from fastun.gateway.peer_sync import PeerSync
 from fastun.link import hello
 from fastun.link.peer_slots import SlottedPeer
 from fastun.native import Offload

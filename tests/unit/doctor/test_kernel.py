@@ -159,12 +159,14 @@ import os, re, socket
 from fastun.native import Aead, KeyArea, KeyRegion, Mode, PeerTable, Ring, Stats, Waiting, Wire
 from fastun.native import sealing_library
 from fastun.native.secrets import Secret
-from fastun.native.loop import Descriptors, Loop, SharedMemory
+from fastun.native.counters import ReplayMarks, SendingCounters
+from fastun.native.loop import Descriptors, Loop, SessionMemory, SharedMemory
 
 channel, _other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 region = KeyRegion.create(secret=False)
 area = KeyArea(region.fd("link-reader"))
-memory = SharedMemory(Ring.create(1 << 20), Stats.create(), PeerTable.create(), keys=area)
+sessions = SessionMemory(area, SendingCounters.create(), ReplayMarks.create())
+memory = SharedMemory(Ring.create(1 << 20), Stats.create(), PeerTable.create(), sessions)
 fds = Descriptors(os.open("/dev/null", os.O_RDWR), channel.fileno(), os.eventfd(0))
 loop = Loop("link-reader", memory, fds, wire=Wire.WIREGUARD, mode=Mode.TUN, waiting=Waiting())
 
@@ -173,12 +175,17 @@ def locked():
 
 before = locked()
 loop.set_gate_keys(bytes(32), bytes(range(32)))
-on_udp = locked()
 N_PEERS, N_KEYS = 64, 4
+
+def add_key(slot, aead, index):
+    key = region.put(Secret.new_private(), Secret.new_private())
+    loop.add_receiving_key(slot, aead, key.name, index=index, counter=0, expires_ns=2**62)
+
+add_key(N_PEERS, Aead.AES_256_GCM, 2**32 - 1)  # a mapping stays for what derives keys
+on_udp = locked()
 for index in range(N_PEERS * N_KEYS):
     for aead in Aead:
-        slot, key = index // N_KEYS, region.put(Secret.new_private(), Secret.new_private())
-        loop.add_receiving_key(slot, aead, key.name, index=index + 1, counter=0, expires_ns=2**62)
+        add_key(index // N_KEYS, aead, index + 1)
 print(sealing_library(), on_udp - before, (locked() - on_udp) // N_PEERS)
 """
 

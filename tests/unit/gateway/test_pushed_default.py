@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -29,9 +29,11 @@ class Taken:
         self.inner_mtu = InnerMtu(1420)
         self.all: list[bool] = []
         self.routes: list[str] = []
+        self.addresses: list[str] = []
 
-    def apply(self, _: Any, routes: Any, *__: Any, takes_all: bool) -> Applied:
+    def apply(self, addresses: Any, routes: Any, *_: Any, takes_all: bool) -> Applied:
         self.all.append(takes_all)
+        self.addresses = list(map(str, addresses))
         self.routes = list(map(str, routes))
         return Applied(1420)
 
@@ -104,3 +106,49 @@ def test_a_default_route_does_not_come_in_pieces_among_the_routes(
     assert spaces[4] < 1 / 2
     assert spaces[6] < 1 / 16
     assert said in capsys.readouterr().err
+
+
+def taking(*servers: str, accept: tuple[Accept, ...]) -> tuple[PushedSettings, Taken]:
+    """What takes the pushes of these servers, which may send from everywhere."""
+    log.configure("console", 0)
+    plain = load("connect", "tcp://server", Options(wire="plain", insecure=True))
+    networks = tuple(map(ip_network, EVERYTHING))
+    peers = tuple(
+        Peer(name=name, public_key=name.encode().ljust(32), allowed_ips=networks)
+        for name in servers
+    )
+    device = Taken()
+    settings = dataclasses.replace(plain, peers=peers, accept=accept)
+    return PushedSettings(settings, cast("Device", device), lambda *_: None), device
+
+
+def test_nor_does_it_come_in_pieces_of_two_servers() -> None:
+    pushed, device = taking("one", "two", accept=("routes",))
+    pushed.take("one", Push(routes=("0.0.0.0/2", "64.0.0.0/3", "10.9.0.0/24")))
+    pushed.take("two", Push(routes=("128.0.0.0/2", "192.0.0.0/3", "10.9.0.0/24")))
+    asyncio.run(pushed.apply())
+    assert device.routes == ["64.0.0.0/3", "10.9.0.0/24", "192.0.0.0/3"]
+
+
+# Each brings a route to its network, and together they are the internet of IPv6: 2000::/3.
+INTERNET = tuple(f"{0x2000 + (n << 8):x}::1/8" for n in range(32))
+
+
+@pytest.mark.parametrize("accept", [("addresses",), ("addresses", "routes")])
+def test_nor_does_it_come_in_pieces_among_the_addresses(
+    accept: tuple[Accept, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pushed, device = taking("server", accept=accept)
+    pushed.take("server", Push(addresses=(*INTERNET, "fd00:9::2/64", "10.9.0.2/24")))
+    asyncio.run(pushed.apply())
+    n_addresses = sum(ip_interface(each).network.num_addresses for each in device.addresses)
+    assert n_addresses < 1 << 124
+    assert device.addresses[-2:] == ["fd00:9::2/64", "10.9.0.2/24"]
+    assert "with what else is pushed, a default route" in capsys.readouterr().err
+
+
+def test_where_a_default_route_is_accepted_it_may_come_like_that_as_well() -> None:
+    pushed, device = taking("server", accept=("addresses", "default"))
+    pushed.take("server", Push(addresses=INTERNET))
+    asyncio.run(pushed.apply())
+    assert device.addresses == [*INTERNET]

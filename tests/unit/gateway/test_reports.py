@@ -9,8 +9,8 @@ from unittest.mock import Mock, call
 
 import pytest
 
-from fastun import log
-from fastun.gateway.reports import SENDERS, Reports, Sessions
+from fastun.gateway.reports import REASON_CHARS_MAX, SENDERS, Interface, Reports, Sessions
+from fastun.host import tun
 from fastun.lane.messages import (
     ControlCame,
     DeviceGone,
@@ -39,6 +39,9 @@ SEALED_ONLY = [
 ]
 
 
+NO_FD = 2**20  # a device that is gone
+
+
 class Gateway:
     """Reports with mocks of all that they act on, and what came of it."""
 
@@ -52,7 +55,7 @@ class Gateway:
             updates,
         )
         self.reports = Reports(
-            "fastun0",
+            Interface("fastun0", NO_FD),
             self.all.slots,
             self.all.links,
             both if streams else None,
@@ -62,7 +65,8 @@ class Gateway:
 
     def calls_of(self, message: ToGateway, role: str = "") -> list[Any]:
         role = role or SENDERS.get(type(message), ROLES)[0]
-        self.reports.on_message(worker(role), message)
+        self.worker = worker(role)
+        self.reports.on_message(self.worker, message)
         return self.all.mock_calls
 
     def calls_at_death_of(self, role: str) -> list[Any]:
@@ -71,7 +75,7 @@ class Gateway:
 
 
 def worker(role: str) -> Any:
-    return SimpleNamespace(role=role, name=f"{role}/0")
+    return SimpleNamespace(role=role, name=f"{role}/0", kill=Mock())
 
 
 # -- messages ---------------------------------------------------------------------------------
@@ -91,22 +95,31 @@ def test_a_deleted_interface_ends_the_gateway() -> None:
     )
 
 
+def test_that_the_device_is_gone_is_not_believed_while_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tun, "is_deleted", lambda fd: fd != NO_FD)
+    gateway = Gateway()
+    assert gateway.calls_of(DeviceGone("File descriptor in bad state")) == []
+    gateway.worker.kill.assert_called_once_with("unexpected message: DeviceGone")
+
+
 def test_why_a_worker_failed_is_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
-    assert Gateway().calls_of(WorkerFailed("tun-reader/0", "no memory")) == []
+    assert Gateway().calls_of(WorkerFailed("no memory" + 300 * "!")) == []
     captured = capsys.readouterr()
     (line,) = (captured.out + captured.err).splitlines()
-    for part in ("worker failed", "tun-reader/0", "no memory"):
+    for part in ("worker failed", "tun-reader/0", "no memory!!"):
         assert part in line
+    assert line.count("!") < REASON_CHARS_MAX
 
 
 @pytest.mark.parametrize("message", SEALED_ONLY, ids=lambda message: type(message).__name__)
 def test_what_only_the_wireguard_wire_has_is_an_error_on_others(
-    message: ToGateway, capsys: pytest.CaptureFixture[str]
+    message: ToGateway,
 ) -> None:
     gateway = Gateway(streams=False)
     assert gateway.calls_of(message) == []
-    captured = capsys.readouterr()
-    assert "unexpected message" in captured.out + captured.err
+    gateway.worker.kill.assert_called_once_with(f"unexpected message: {type(message).__name__}")
 
 
 def test_a_handshake_message_is_for_the_streams() -> None:
@@ -153,33 +166,30 @@ def test_an_offload_of_a_peer_that_was_removed_meanwhile_is_passed_over() -> Non
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_fresh_worker_gets_the_peers_before_the_links(role: str) -> None:
+def test_a_fresh_worker_gets_the_peers_before_the_links_and_those_before_the_keys(
+    role: str,
+) -> None:
     gateway = Gateway()
     gateway.reports.on_start(worker(role))
     assert gateway.all.mock_calls == [
         call.slots.tell_worker(role),
         call.datagrams.tell_worker(role),
         call.links.tell_worker(role),
+        call.streams.tell_keys(role),
+        call.datagrams.tell_keys(role),
     ]
 
 
-def test_a_dead_tun_writer_ends_no_link() -> None:
-    assert Gateway().calls_at_death_of("tun-writer") == []
-
-
-def test_a_dead_tun_reader_ends_the_links_whose_keys_it_had() -> None:
-    assert Gateway().calls_at_death_of("tun-reader") == [
-        call.links.end_all("tun-reader died", only_streams=False),
-        call.datagrams.on_worker_death("tun-reader"),
-    ]
-    assert Gateway(streams=False).calls_at_death_of("tun-reader") == []
+@pytest.mark.parametrize("role", ["tun-reader", "tun-writer"])
+def test_a_worker_that_has_no_part_in_a_connection_ends_no_link(role: str) -> None:
+    assert Gateway().calls_at_death_of(role) == []
+    assert Gateway(streams=False).calls_at_death_of(role) == []
 
 
 def test_a_dead_link_writer_ends_the_streams() -> None:
     assert Gateway().calls_at_death_of("link-writer") == [
         call.on_link_writer_death(),
         call.links.end_all("link-writer died", only_streams=True),
-        call.datagrams.on_worker_death("link-writer"),
     ]
 
 
@@ -189,12 +199,10 @@ def forged() -> list[tuple[str, ToGateway]]:
 
 
 @pytest.mark.parametrize(("role", "message"), forged())
-def test_what_is_another_roles_to_report_comes_to_nothing(
-    role: str, message: ToGateway, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert Gateway().calls_of(message, role) == []
-    captured = capsys.readouterr()
-    assert "unexpected message" in captured.out + captured.err
+def test_what_is_another_roles_to_report_comes_to_nothing(role: str, message: ToGateway) -> None:
+    gateway = Gateway()
+    assert gateway.calls_of(message, role) == []
+    gateway.worker.kill.assert_called_once_with(f"unexpected message: {type(message).__name__}")
 
 
 def test_only_the_link_reader_speaks_for_a_peer() -> None:
@@ -211,28 +219,25 @@ def test_only_the_link_reader_speaks_for_a_peer() -> None:
         ("tun-writer", OffloadChanged(1, 99, "no memory")),
     ],
 )
-def test_what_no_worker_reports_comes_to_nothing(
-    role: str, message: ToGateway, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert Gateway().calls_of(message, role) == []
-    captured = capsys.readouterr()
-    assert "unexpected message" in captured.out + captured.err
+def test_what_no_worker_reports_comes_to_nothing(role: str, message: ToGateway) -> None:
+    gateway = Gateway()
+    assert gateway.calls_of(message, role) == []
+    gateway.worker.kill.assert_called_once_with(f"unexpected message: {type(message).__name__}")
 
 
-def test_a_dead_link_reader_ends_all_links() -> None:
+def test_a_dead_link_reader_ends_the_streams() -> None:
     for has_sessions in (True, False):
         gateway = Gateway(streams=has_sessions, datagrams=has_sessions)
         calls = gateway.calls_at_death_of("link-reader")
-        assert call.links.end_all("link-reader died", only_streams=False) in calls
+        assert call.links.end_all("link-reader died", only_streams=True) in calls
 
 
-def test_a_message_that_no_handler_takes_is_logged_with_its_worker(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_message_that_no_handler_takes_ends_its_worker() -> None:
     gateway = Gateway()
-    log.configure("console", 0)
-    worker: Any = SimpleNamespace(name="tun-reader 0")
-    gateway.reports.on_message(worker, Ready(Confined(0, 0, has_filter=False)))
-    assert gateway.all.mock_calls == []
-    error = capsys.readouterr().err
-    assert all(words in error for words in ("unexpected message", "tun-reader 0", "Ready("))
+    assert gateway.calls_of(Ready(Confined(0, 0, has_filter=False))) == []
+    gateway.worker.kill.assert_called_once_with("unexpected message: Ready")
+
+
+def test_a_workers_words_are_cut_where_a_line_is_long_enough() -> None:
+    calls = Gateway().calls_of(LinkEnded(1, 7, "x" * 8000))
+    assert calls == [call.links.end(1, "x" * REASON_CHARS_MAX + "...", 7)]

@@ -17,12 +17,14 @@ from fastun.config.settings import Options, load
 from fastun.hooks import facts
 from fastun.hooks.gateway import GatewayHooks
 from fastun.hooks.peers import AT_ONCE, PeerHooks
-from fastun.hooks.runner import Job
+from fastun.host.hooks.facts import VALUE_CHARS_MAX
+from fastun.host.hooks.job import Job
 from fastun.lane.messages import LinkFormat
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import Link
 from fastun.native import Mode, Wire
 from fastun.peers.peer import Peer
+from tests.support.hooks_here import runner_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +46,7 @@ class RecordedHooks(GatewayHooks):
     """Hooks that end when a test says so."""
 
     def __init__(self) -> None:
-        super().__init__(SETTINGS)
+        super().__init__(SETTINGS, runner_here(SETTINGS))
         self.begun: list[tuple[str, str]] = []
         self.open: list[Future[str]] = []
 
@@ -154,5 +156,5 @@ def test_what_a_peer_says_is_one_clean_value() -> None:
     assert environment["FASTUN_REASON"] == "silent"
     listed = environment["FASTUN_PEER_ALLOWED_IPS"].split(" ")
     assert listed == [str(network) for network in networks[: len(listed)]]
-    assert 7000 < len(" ".join(listed)) <= facts.VALUE_CHARS_MAX
+    assert 7000 < len(" ".join(listed)) <= VALUE_CHARS_MAX
     assert all(value.isprintable() for value in environment.values())

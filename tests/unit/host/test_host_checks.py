@@ -45,9 +45,11 @@ def test_what_is_accepted_and_within_the_allowed_ips_may_be_pushed() -> None:
         ({"takes_all": True}, "default", "default, which"),
         ({"routes": ("192.168.0.0/16",)}, "", "192.168.0.0/16, which is not in a peer's allowed"),
         ({"routes": ("0.0.0.0/0",)}, "", "0.0.0.0/0, which is not"),
-        ({"addresses": ("10.9.0.2/7",)}, "", "10.0.0.0/7, which is not"),
+        ({"addresses": ("10.9.0.2/7",)}, "", "10.9.0.2/7: its network is wider"),
+        ({"addresses": ("192.168.0.2/24",)}, "", "is not within the peer's allowed IPs"),
         ({"routes": ("10.7.0.0/16; reboot",)}, "", "which is not an address or a network"),
         ({"routes": ("10.7.0.1/16",)}, "", "which is not an address or a network"),
+        ({"addresses": ("fd09::1%x/64",)}, "", "which is not an address or a network"),
         ({"addresses": ("localhost",)}, "", "which is not an address or a network"),
     ],
 )
@@ -55,6 +57,32 @@ def test_nothing_else_may(fields: dict[str, Any], accept: str, said: str) -> Non
     checks = client(*(each for each in ALL if each != accept))
     with pytest.raises(Unasked, match=said):
         checks.push(messages.Push(**fields))
+
+
+ANYWHERE = ("0.0.0.0/0", "::/0")
+# 32 networks that are the internet of IPv6, each with the route that its address brings.
+INTERNET = tuple(f"{0x2000 + (n << 8):x}::1/8" for n in range(32))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"routes": ("0.0.0.0/0",)}, "a default route in pieces"),
+        ({"routes": ("0.0.0.0/1", "128.0.0.0/1")}, "a default route in pieces"),
+        ({"addresses": INTERNET}, "a default route in pieces"),
+        ({"addresses": ("1.0.0.1/1",)}, "wider than /8"),
+        ({"addresses": ("127.0.0.2/8",)}, "loopback"),
+        ({"addresses": ("224.0.0.5/24",)}, "multicast"),
+    ],
+)
+def test_where_a_server_may_send_from_everywhere_it_is_still_no_default_route(
+    fields: dict[str, Any], said: str
+) -> None:
+    its = settings(*ANYWHERE, accept=("addresses", "routes"))
+    with pytest.raises(Unasked, match=said):
+        Checks(its).push(messages.Push(**fields))
+    if "pieces" in said:
+        Checks(replace(its, accept=ALL)).push(messages.Push(**fields))
 
 
 def test_a_server_is_pushed_nothing_and_a_client_has_no_directory() -> None:

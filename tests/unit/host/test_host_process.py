@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from fastun import codec
 from fastun.ending import AskedToStop
 from fastun.errors import ConfigError, RuntimeFailure
-from fastun.host.process import messages
+from fastun.host.process import client, messages
 from fastun.host.process.channel import DESCRIPTORS_MAX, MESSAGE_BYTES_MAX
 from fastun.host.process.client import HostClient
 from fastun.host.process.messages import Begun, Changed
@@ -37,8 +38,8 @@ END = "the gateway has asked for what it may not: it is ended"
 
 @pytest.fixture
 def host() -> Iterator[HostClient]:
-    with host_process() as (end, pid, _), HostClient(end, pid) as client:
-        yield client
+    with host_process() as (end, pid, _), HostClient(end, pid) as asked:
+        yield asked
 
 
 def n_open() -> int:
@@ -125,6 +126,18 @@ def test_a_host_process_that_dies_is_said_once_and_nothing_waits_for_it(host: Ho
     assert len(lost) == 2, "who follows later hears of it, too"
 
 
+def test_one_that_hangs_is_not_waited_for_for_ever(
+    host: HostClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "END_LIMIT_S", 0.3)
+    os.kill(host.pid, signal.SIGSTOP)
+    began_s = time.monotonic()
+    with pytest.raises(RuntimeFailure, match="the host process does not end; the next start"):
+        host.end()
+    host.close()
+    assert 0.3 <= time.monotonic() - began_s < 30
+
+
 # -- a gateway in the wrong hands ---------------------------------------------------------------
 
 
@@ -161,7 +174,7 @@ def said_at_its_end(end: socket.socket, pid: int, reader: int) -> str:
         raw(of(messages.KeepOut(), outer="10.0.0.1")),
         raw(of(messages.KeepOut(), outer=[1])),
         raw(of(messages.KeepOut(), outer=["1" * 65])),
-        raw(of(messages.KeepOut(), outer=["1"] * 4097)),
+        raw(of(messages.FollowEndpoints(), endpoints=[["tcp", "1", 1]] * 8193)),
         raw(of(messages.KeepOut(outer=("unasked",)))),
         raw(of(messages.FollowEndpoints(), endpoints=[["icmp", "::1", 1]])),
         raw(of(messages.FollowEndpoints(), endpoints=[["tcp", "::1", 65536]])),

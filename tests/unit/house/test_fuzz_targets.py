@@ -27,7 +27,7 @@ WITHOUT: dict[str, str] = {
         capture/command.py:_Capture._is_over gateway/life.py:Life._on_signal
         host/netlink/netlink.py:Netlink._change host/netlink/notices.py:Notices.read
         host/netlink/rtnetlink.py:RouteChanges.have_come host/programs.py:run
-        hooks/gateway.py:GatewayHooks._save link/datagram/hints.py:IcmpListener._take_turn
+        host/hooks/saving.py:save link/datagram/hints.py:IcmpListener._take_turn
         link/stream/arrivals.py:Arrivals._receive
         link/stream/handshake.py:PlainHandshaker._connect
         link/stream/handshake.py:SealedHandshaker._agree
@@ -38,24 +38,28 @@ WITHOUT: dict[str, str] = {
         """,
     # what this process, or one of its own of the same user, has made
     "our own": """
-        gateway/live_parts.py:_part hooks/process.py:HookProcess.serve
-        hooks/runner.py:HookRunner._read lane/packing.py:prepare lane/template.py:Template.fork
-        lane/template.py:Template.is_ready lane/template_process.py:_fork_until_child
+        gateway/live_parts.py:_part host/process/gateway_files.py:GatewayPeers.peers
+        host/process/reading.py:Reading.read
+        host/hooks/process.py:HookProcess.serve
+        host/hooks/runner.py:HookRunner._read lane/packing.py:prepare lane/template.py:Template.fork
+        lane/template.py:Template.is_ready lane/template.py:_answer
+        lane/template_process.py:_fork_until_child
         link/refusals.py:fingerprint link/stream/listener_filter.py:program
         metrics/readings.py:of_rings native/host.py:sealing_library native/vocabulary.py:_names
         peers/rows.py:terms_text peers/server_key.py:_text
         peers/store.py:PeerStore.remember_server status/peer_report.py:_age
         status/report.py:_print host/firewall/nft.py:is_plain host/dns/name_servers.py:_check
-        host/dns/resolver.py:record_of
+        host/dns/resolver.py:record_of host/process/reading.py:Reading.read
         """,
     # a number or a few fixed bytes of the kernel, read where it is used
     "a value of the kernel": """
-        hooks/process.py:children host/firewall/forward_check.py:_has_legacy
+        host/hooks/process.py:children host/firewall/forward_check.py:_has_legacy
         host/firewall/strong_host.py:forwards host/journal/journal.py:Journal.__init__
         host/journal/sysctls.py:Ipv6Forwarding.original host/link_state.py:_read
         host/settings_of_host.py:_strict host/socket_state.py:socket_state
-        host/socket_state.py:_memory host/tun.py:name host/tun.py:_request
-        host/users.py:_missing link/datagram/local_mtu.py:_of_interface
+        host/socket_state.py:_memory host/tun.py:name
+        host/users.py:_missing lane/watch.py:tracer_of
+        lane/watch.py:resident_bytes link/datagram/local_mtu.py:_of_interface
         link/inside.py:_arrived_by host/dns/resolv_conf.py:_has_any
         """,
 }

@@ -46,6 +46,7 @@ TARGETS = {
     "packet/encapsulation.c": "message_decapsulate",
     "packet/gro.c": "gro",
     "packet/gso.c": "gso_split",
+    "packet/flow.c": "headers",
     "packet/headers.c": "headers",
     "packet/icmp.c": "icmp",
     "packet/mss.c": "mss",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab.host import wait_until
+from fastun.lab.host import run_command, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,17 @@ NEVER = (
     "urllib.request",
 )
 
-# A gateway has 660 with Python 3.11, and its template 140; others have some more or fewer.
+OF_THE_HOST_PROCESS = (
+    "fastun.host.device",
+    "fastun.host.firewall.nft",
+    "fastun.host.hooks.runner",
+    "fastun.host.journal.journal",
+    "fastun.host.reconcile",
+    "pyroute2",
+)
+
+# A gateway and its host process have 660 with Python 3.11, and its template 140; others have some
+# more or fewer.
 GATEWAY_MODULES_MAX = 740
 WORKER_MODULES_MAX = 170
 
@@ -137,3 +147,10 @@ def test_a_gateway_and_its_workers_load_no_more_than_they_use(
     assert found(templates()[0], NOT_IN_A_WORKER) == []
     assert len(gateway) <= GATEWAY_MODULES_MAX
     assert len(templates()[0]) <= WORKER_MODULES_MAX
+
+
+def test_a_gateway_has_nothing_with_which_it_could_change_its_host() -> None:
+    program = "import sys, fastun.gateway.run; print(*sys.modules)"
+    modules = run_command(sys.executable, "-c", program).stdout.split()
+    assert "fastun.host.process.gateway_device" in modules
+    assert found(set(modules), OF_THE_HOST_PROCESS) == []

@@ -30,7 +30,7 @@ from fastun.lane.messages import (
     StreamHandshakeCame,
     UdpHandshakeCame,
 )
-from fastun.native import Confined, KeyName
+from fastun.native import Confined, CounterSource, KeyName
 from tests.support.descriptors import no_descriptor_left
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def open_descriptors() -> set[str]:
         Boot(ring_bytes=1 << 22, wire=2, mode=0, holds=True, coalesce=2, mss_mtu=0),
         AttachLink(7, 3, LinkFormat(2, 0, super_outbound=True, super_inbound=False, message_max=9)),
         AllowIps(1023, ((b"\x0a\x09\x00\x02", 32), (bytes(16), 0))),
-        SetSendingKey(0, KeyName(8191, 2**64 - 1), 1, 2**32 - 1, 2**64 - 2**13, 2**64 - 1),
+        SetSendingKey(
+            0, KeyName(8191, 2**64 - 1), 1, 2**32 - 1, CounterSource(3, 2**64 - 1), 2**64 - 1
+        ),
         AddReceivingKey(0, KeyName(0, 1), (0, 1), 5, 1, 2**63),
         SendMessage(3, os.urandom(148)),
         UdpHandshakeCame(os.urandom(48), os.urandom(148)),

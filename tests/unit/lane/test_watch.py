@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow  # each starts real processes
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("LOOK_S", 0.05), ("ASK_S", 0.1), ("STUCK_S", 0.5), ("STOPPED_S", 0.3)):
+    for name, seconds in (("LOOK_S", 0.05), ("ASK_S", 0.1), ("STUCK_S", 2.0), ("STOPPED_S", 0.3)):
         monkeypatch.setattr(watch, name, seconds)
     monkeypatch.setattr(PACE, "is_quiet", False)
 
@@ -75,7 +75,7 @@ def test_one_that_goes_on_soon_is_left_alone() -> None:
 
 def test_one_that_says_nothing_is_asked_and_answers() -> None:
     async def claim(owner: Owner) -> None:
-        await asyncio.sleep(1.5)  # several times what a stuck one is given
+        await asyncio.sleep(3.0)  # more than a stuck one is given
         assert not owner.died
         assert not owner.lane.watch.ended
         assert all(worker.silent_s < watch.STUCK_S for worker in owner.lane.workers.values())
@@ -99,7 +99,7 @@ def test_one_that_a_debugger_holds_is_left_to_it(capsys: pytest.CaptureFixture[s
     async def claim(owner: Owner) -> None:
         pid = owner.pid("link-reader")
         with held(pid):
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(3.0)
             assert owner.pid("link-reader") == pid
         await until(lambda: owner.worker("link-reader").silent_s < watch.STUCK_S)
         assert owner.pid("link-reader") == pid
@@ -114,5 +114,25 @@ def test_in_the_quiet_none_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(PACE, "is_quiet", True)
         await asyncio.sleep(0.3)
         assert {worker.silent_s for worker in owner.lane.workers.values()} == {0.0}
+
+    watching(claim)
+
+
+def test_one_that_uses_too_much_memory_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 1 << 20 < watch.resident_bytes(os.getpid()) < 1 << 40
+    assert watch.resident_bytes(2**30) == 0
+
+    async def claim(owner: Owner) -> None:
+        pids = {role: owner.pid(role) for role in owner.lane.workers}
+        monkeypatch.setitem(watch.RESIDENT_BYTES_MAX, "tun-writer", 1 << 20)
+        await until(lambda: owner.died)
+        monkeypatch.setitem(watch.RESIDENT_BYTES_MAX, "tun-writer", 1 << 30)
+        await until(owner.lane.is_whole)
+        assert set(owner.died) == {"tun-writer"}
+        assert {role for role, pid in pids.items() if owner.pid(role) != pid} == {"tun-writer"}
+        said = capsys.readouterr()
+        assert "uses more than 1 MiB of memory" in said.out + said.err
 
     watching(claim)

@@ -22,10 +22,10 @@ def test_messages_name_keys_that_the_region_has_until_the_session_ends() -> None
     installer, done = KeyInstaller(lane.as_lane(), TimerConstants()), shake_hands()
     keys, theirs = done.client, done.server
     gc.collect()  # what other tests have left
-    n_used = lane.keys.n_used()
+    n_used, counter = lane.keys.n_used(), lane.sending.begin(3)
     installer.add_receiving(3, keys, counter=0)
-    installer.use_for_sending(3, keys, Aead.CHACHA20_POLY1305, counter=0)
-    installer.use_for_sending(3, keys, Aead.AES_256_GCM, counter=7)
+    installer.use_for_sending(3, keys, Aead.CHACHA20_POLY1305, counter)
+    installer.use_for_sending(3, keys, Aead.AES_256_GCM, counter)
     (_, adding), *sending = lane.take()
     assert isinstance(adding, AddReceivingKey)
     names = {adding.key, *(each.key for _, each in sending if isinstance(each, SetSendingKey))}

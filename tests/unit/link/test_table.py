@@ -165,17 +165,24 @@ def test_all_links_can_be_ended(office: Office) -> None:
 ROLES = ("tun-reader", "link-writer", "link-reader", "tun-writer")
 
 
-def test_of_a_sealed_wires_links_only_a_link_writer_goes_on_and_only_with_datagrams(
+def test_of_a_sealed_wires_links_a_tun_reader_goes_on_with_all_and_a_link_writer_with_datagrams(
     stack: ExitStack,
 ) -> None:
     office = Office(Wire.WIREGUARD, stack)
     office.attach(0, "ant")
     office.attach_datagrams(1, "bee")
-    link = office.table.by_slot[1]
+    stream, datagrams = (
+        AttachLink(slot, link.id, link.link_format) for slot, link in office.table.by_slot.items()
+    )
+    fileno = office.descriptor_of(0)
     office.lane.take()
     for role in ROLES:
         office.table.tell_worker(role)
-    assert office.lane.take() == [("link-writer", AttachLink(1, link.id, link.link_format))]
+    assert office.lane.sent == [
+        ("tun-reader", stream, fileno),
+        ("tun-reader", datagrams, -1),
+        ("link-writer", datagrams, -1),
+    ]
 
 
 def test_a_fresh_worker_of_an_unsealed_wire_goes_on_with_the_link(stack: ExitStack) -> None:

@@ -23,6 +23,7 @@ from fastun.status import control
 from tests.support.control_socket import INTERFACE, connected, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -252,7 +253,16 @@ def test_no_gateway_is_one_line_with_the_fix(tmp_path: Path) -> None:
 def test_a_gateway_that_answers_badly_is_one_line(
     tmp_path: Path, answer: bytes | None, what: str
 ) -> None:
-    path = tmp_path / "ft0.sock"
+    with (
+        answering(tmp_path / "ft0.sock", answer) as path,
+        pytest.raises(RuntimeFailure, match=f"^the gateway of ft0 .*{what}"),
+    ):
+        control.request(path, "status", timeout_s=0.2)
+
+
+@contextlib.contextmanager
+def answering(path: Path, answer: bytes | None) -> Iterator[Path]:
+    """What gives any bytes to one client: a gateway in an attacker's hands, for example."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -268,6 +278,29 @@ def test_a_gateway_that_answers_badly_is_one_line(
 
         thread = threading.Thread(target=reply)
         thread.start()
-        with pytest.raises(RuntimeFailure, match=f"^the gateway of ft0 .*{what}"):
-            control.request(path, "status", timeout_s=0.2)
+        yield path
         thread.join()
+
+
+def test_no_text_of_a_gateway_controls_the_terminal_that_shows_it(
+    path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    true = msgspec.to_builtins(control.request(path, "status"))
+    true["peers"][0]["name"] = true["fault"] = "ant\x1b]0;mine\x07\x1b[2J\nall is well"
+    forged = framed({"status": true})
+    with answering(tmp_path_factory.mktemp("run") / "ft0.sock", forged) as other:
+        status = control.request(other, "status")
+    assert status.peers[0].name == r"ant\x1b]0;mine\x07\x1b[2J\nall is well"
+    assert str(msgspec.to_builtins(status)).isprintable()
+
+
+@pytest.mark.parametrize("ring_bytes", [-1, 0, 2**40, 2**63])
+def test_a_capture_whose_rings_are_of_an_impossible_size_is_refused(
+    tmp_path: Path, ring_bytes: int
+) -> None:
+    begun = framed({"capture": {"mode": "tun", "ring_bytes": ring_bytes, "layout": 1}})
+    with (
+        answering(tmp_path / "ft0.sock", begun) as path,
+        pytest.raises(RuntimeFailure, match="cannot read"),
+    ):
+        control.capture(path, control.CaptureWanted(("device",), None, 100))

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from fastun.endpoint import Endpoint
 from fastun.lane.messages import AddReceivingKey, AttachLink, AwaitReply, SetEndpoint, SetSendingKey
-from fastun.link.datagram.peer import GATEWAY_COUNTERS
 from fastun.native import Aead, has_aes_instructions
 from fastun.peers.peer import Peer
 from fastun.session import cookies, messages, primitives
@@ -55,7 +54,7 @@ def test_a_handshake_makes_udp_the_link_of_both(preshared_key: bytes | None) -> 
     run(claim())
 
 
-def test_the_agreed_cipher_seals_behind_the_gateways_counters() -> None:
+def test_the_agreed_cipher_goes_on_with_the_counters_that_the_gateway_draws_from() -> None:
     async def claim() -> None:
         pair = Pair()
         await pair.begin()
@@ -64,7 +63,11 @@ def test_the_agreed_cipher_seals_behind_the_gateways_counters() -> None:
             given = side.commands_of(SetSendingKey)
             assert given[0].aead == Aead.CHACHA20_POLY1305
             assert given[-1].aead == agreed
-            assert {key.counter for key in given} == {GATEWAY_COUNTERS}
+            assert len({key.source for key in given}) == 1
+            udp_peer = side.sessions._peers.by_slot[0]  # noqa: SLF001
+            assert udp_peer.hello.counter is not None
+            assert udp_peer.hello.counter.source == given[0].source
+            assert udp_peer.hello.counter.next() == 1, "the hello took the first"
             assert len({key.receiver_index for key in given}) == 1
 
     run(claim())

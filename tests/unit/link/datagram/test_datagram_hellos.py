@@ -13,9 +13,10 @@ from fastun.config.push import Push
 from fastun.lane.messages import SendKeepalive, SendMessage, SetSendingKey
 from fastun.link import hello
 from fastun.link.datagram import probe
-from fastun.link.datagram.peer import GATEWAY_COUNTERS, HELLOS_MAX
+from fastun.link.datagram.peer import HELLOS_MAX
 from fastun.link.hello import Hello, HelloError
 from fastun.native import Aead
+from fastun.session.messages import Data
 from tests.support.datagram_pair import HELLO, Pair, rekey, run
 
 pytestmark = pytest.mark.usefixtures("now")
@@ -106,18 +107,19 @@ def test_a_hello_that_is_not_answered_is_said_again_but_not_for_ever(
     run(claim())
 
 
-def test_a_peer_that_asks_on_and_on_does_not_use_up_the_workers_counters() -> None:
+def test_a_peer_that_asks_on_and_on_gets_an_answer_under_each_of_the_sessions_counters() -> None:
     async def claim() -> None:
         pair = Pair()
         await pair.begin()
         (index,) = pair.server.receiving
         pair.server.work()
         pair.server.commands_of(SendMessage)
-        for _ in range(2 * GATEWAY_COUNTERS):
+        for _ in range(500):
             pair.server.sessions.on_control(0, index, probe.question(1300))
         pair.server.work()
-        # The hello took the first.
-        assert len(pair.server.commands_of(SendMessage)) == GATEWAY_COUNTERS - 1
+        answers = pair.server.commands_of(SendMessage)
+        counters = [Data.unpack(answer.message).counter for answer in answers]
+        assert counters == list(range(1, 501)), "the hello took the first"
 
     run(claim())
 

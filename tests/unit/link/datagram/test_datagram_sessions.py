@@ -11,22 +11,23 @@ import structlog
 from msgspec import structs
 
 from fastun.lane.messages import (
+    AddReceivingKey,
     AttachLink,
-    DetachLink,
+    AwaitReply,
     SendKeepalive,
     SetEndpoint,
     SetGateKeys,
     SetPacketMax,
     SetSendingKey,
+    ToWorker,
 )
 from fastun.link import hello
 from fastun.link.datagram import path_mtu as path
-from fastun.native import Aead, UdpAddress
-from fastun.session import cookies
-from fastun.session.timers import PAUSE_MIN_S
-from tests.support.datagram_pair import HELLO, Pair, names_resolved, rekey, run
+from fastun.native import RECEIVING_KEYS, Aead, UdpAddress
+from fastun.session import cookies, messages
+from tests.support.datagram_pair import HELLO, Pair, Side, names_resolved, rekey, run
 from tests.support.inside_of import DEVICE, Routes
-from tests.support.parties import SERVER
+from tests.support.parties import SERVER, shake_hands
 
 pytestmark = pytest.mark.usefixtures("now")
 
@@ -258,63 +259,89 @@ def test_a_fresh_link_reader_gets_the_gates_key_and_the_peers_addresses() -> Non
     run(claim())
 
 
-@pytest.mark.parametrize(
-    ("role", "begins_anew"),
-    [("tun-reader", True), ("link-reader", True), ("link-writer", False), ("tun-writer", False)],
-)
-def test_sessions_begin_anew_at_once_when_a_worker_dies_with_their_keys(
-    role: str, begins_anew: bool, now: SimpleNamespace
+def told(side: Side, role: str) -> list[ToWorker]:
+    """What a fresh worker hears, in this order."""
+    side.lane.take()
+    side.sessions.tell_worker(role)
+    side.sessions.tell_keys(role)
+    taken = side.lane.take()
+    assert {each for each, _ in taken} <= {role}
+    return [message for _, message in taken]
+
+
+def test_a_fresh_tun_reader_goes_on_with_the_same_keys_and_counters() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        given = pair.server.commands_of(SetSendingKey)[-1]
+        limits = pair.server.commands_of(SetPacketMax)[-1:]
+        assert told(pair.server, "tun-reader") == [*limits, given]
+        assert pair.server.sockets.sent == [], "nothing begins anew"
+        assert told(pair.server, "link-writer") == told(pair.server, "tun-writer") == []
+
+    run(claim())
+
+
+def test_a_fresh_link_reader_gets_all_keys_that_its_predecessor_opened_with(
+    now: SimpleNamespace,
 ) -> None:
     async def claim() -> None:
         pair = Pair()
         await pair.begin()
-        now.s += 1
-        if begins_anew:
-            pair.server.links.end_all(f"{role} died")
-        (index,) = pair.server.receiving
-        pair.server.sessions.on_worker_death(role)
-        if begins_anew:  # the old keys are gone
-            pair.server.sessions.on_control(0, index, hello.encode(HELLO))
-            assert pair.server.sockets.sent == []
-        await names_resolved()
-        assert len(pair.server.sockets.sent) == begins_anew
-        assert DetachLink(0) in [message for _, message in pair.server.lane.take()] or not (
-            begins_anew
-        )
-        await pair.settle()
-        assert pair.server.results()["ok"] == 1 + begins_anew
-        assert pair.server.links.by_slot[0].transport == "udp"
+        await rekey(pair, now)
+        given = pair.server.commands_of(AddReceivingKey)
+        assert len(given) == 2
+        keys = [each for each in told(pair.server, "link-reader") if type(each) is AddReceivingKey]
+        assert keys == [structs.replace(each, is_known=True) for each in given]
+        now.s += 60.5  # the first session is too old by now, the other is not
+        pair.server.sessions.tick()
+        keys = [each for each in told(pair.server, "link-reader") if type(each) is AddReceivingKey]
+        assert [each.index for each in keys] == [given[1].index]
 
     run(claim())
 
 
-def test_a_handshake_under_way_begins_anew_when_workers_die_in_a_row(now: SimpleNamespace) -> None:
+def test_a_handshake_goes_on_that_waited_for_a_link_reader_that_was_killed() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        initiation = await pair.client.begin()
+        pair.server.take_in(initiation, pair.client.address)
+        await asyncio.sleep(0)
+        pair.server.lane.take()  # dies with this
+        (waiting,) = [
+            each for each in told(pair.server, "link-reader") if type(each) is AddReceivingKey
+        ]
+        assert not waiting.is_known, "it may be new"
+        assert pair.server.sockets.sent == []
+        pair.server.sessions.on_key_added(0, waiting.index)
+        assert len(pair.server.sockets.sent) == 1, "the response"
+        (again,) = [
+            each for each in told(pair.server, "link-reader") if type(each) is AddReceivingKey
+        ]
+        assert again.is_known
+
+    run(claim())
+
+
+def test_handshakes_that_are_never_finished_do_not_cost_a_successor_the_keys_in_use() -> None:
     async def claim() -> None:
         pair = Pair()
         await pair.begin()
-        for n in range(4):
-            now.s += PAUSE_MIN_S
-            pair.client.sessions.on_worker_death(("tun-reader", "link-reader")[n % 2])
-            await names_resolved()
-        initiations = [message for message, _ in pair.client.sockets.sent]
-        assert len(set(initiations)) == 4
-        del pair.client.sockets.sent[:-1]  # the others were for sessions that are given up
-        now.s += 1  # it is not so soon after the first
-        await pair.settle()
-        assert pair.client.results()["ok"] == 2
+        udp_peer = pair.server.sessions._peers.by_slot[0]  # noqa: SLF001
+        assert udp_peer.current is not None
+        for _ in range(3 * RECEIVING_KEYS):
+            udp_peer.note_opened(shake_hands().server)
+        assert len(udp_peer.opened) == RECEIVING_KEYS
+        assert udp_peer.current.local_index in udp_peer.opened
 
     run(claim())
 
 
-def test_a_peer_that_was_not_connected_is_not_asked_when_a_worker_dies() -> None:
+def test_a_cookie_may_come_to_a_fresh_link_reader() -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.client.sessions.begin(0)
-        await names_resolved()
-        pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
-        await asyncio.sleep(0)
-        pair.server.sessions.on_worker_death("link-reader")
-        await names_resolved()
-        assert pair.server.sockets.sent == []
+        initiation = await pair.client.begin()
+        sender = messages.Initiation.unpack(initiation).sender
+        assert AwaitReply(0, sender) in told(pair.client, "link-reader")
 
     run(claim())

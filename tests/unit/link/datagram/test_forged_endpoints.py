@@ -8,17 +8,19 @@ from ipaddress import ip_address
 
 import pytest
 
-from fastun.native import SOCKETS_MAX, PeerTable, UdpAddress
+from fastun.native import PEER_SLOTS, SOCKETS_MAX, PeerTable, UdpAddress
 
-# csrc/shared/peer_table.h: endpoint_version of slot 0, and behind it the endpoint.
-VERSION_OFFSET = 192
+# csrc/shared/peer_table.h: the link-reader's part is the last one. In each of its slots there is
+# endpoint_version on the second line, and behind it the endpoint.
+SLOT_BYTES, VERSION_OFFSET = 128, 64
 
 
 def written(packed: bytes) -> UdpAddress | None:
     table = PeerTable.create()
     try:
         with mmap.mmap(table.fd, 0) as memory:
-            struct.pack_into(f"=Q{len(packed)}s", memory, VERSION_OFFSET, 2, packed)
+            slot_0 = len(memory) - PEER_SLOTS * SLOT_BYTES
+            struct.pack_into(f"=Q{len(packed)}s", memory, slot_0 + VERSION_OFFSET, 2, packed)
         return table.endpoint(0)
     finally:
         table.close()

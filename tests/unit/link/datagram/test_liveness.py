@@ -207,19 +207,3 @@ def test_a_server_that_is_silent_after_each_handshake_is_explained_once_a_minute
         assert said[0]["peer"] == "server"
 
     run(claim())
-
-
-def test_questions_leave_a_session_the_counters_that_it_needs(now: SimpleNamespace) -> None:
-    async def claim() -> None:
-        path = Path(now)
-        await path.begin()
-        (index,) = path.client.receiving
-        for _ in range(liveness.COUNTERS_MAX):
-            path.client.sessions.on_control(0, index, probe.question(probe.SHORTEST))
-        path.answers = False
-        await path.pass_s(3.5)
-        assert (path.n_questions, path.initiated_s) == (0, [])
-        await path.pass_s(1.5)
-        assert path.initiated_s
-
-    run(claim())

@@ -97,7 +97,7 @@ async def remember(state: Path) -> None:
     """Let a server be linked with its client, and end."""
     pair = Pair()
     await pair.begin()
-    pair.server.sessions._by_slot[0].address = UdpAddress(  # noqa: SLF001
+    pair.server.sessions._peers.by_slot[0].address = UdpAddress(  # noqa: SLF001
         pair.client.address.host, 4242, socket_index=1, local=pair.server.address.host
     )
     async with running(pair.server, state):

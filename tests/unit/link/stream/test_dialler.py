@@ -21,7 +21,7 @@ from fastun.link import names as names_module
 from fastun.link.hello import HelloError
 from fastun.link.stream import dialler as dialler_module
 from fastun.link.stream import sockets
-from fastun.link.stream.dialler import CLOSED_SOON_MAX, SHORT_LINKS_MAX
+from fastun.link.stream.dialler import CLOSED_SOON_MAX, SHORT_LINKS_AT_ONCE, SHORT_LINKS_MAX
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.support.inside_of import DEVICE
 from tests.support.known_names import KnownNames
@@ -186,6 +186,47 @@ def test_only_a_link_that_has_lasted_makes_the_first_wait_short_again(
             end(owner.links[0], end_reason)
             await until(lambda: len(owner.links) == 2)
             assert len(begun) == 1 + is_first_again
+
+    run(claim())
+
+
+@pytest.mark.parametrize(
+    ("lived_s", "reason"),
+    [(0.2, CLOSED_BY_PEER), (0.0, "link-writer died"), (0.0, CLOSED_BY_PEER)],
+    ids=["lasted", "worker-died", "first-short-ones"],
+)
+def test_after_the_end_of_such_a_link_there_is_no_pause(
+    monkeypatch: pytest.MonkeyPatch, lived_s: float, reason: str
+) -> None:
+    monkeypatch.setattr(sockets, "backoff_delays_s", lambda: itertools.repeat(60.0))
+    monkeypatch.setattr(dialler_module, "SHORT_LINK_PAUSE_S", 120.0)
+    monkeypatch.setattr(dialler_module, "LASTING_LINK_S", 0.1)
+
+    async def claim() -> None:
+        outcomes = [SimpleNamespace(hello=object()) for _ in range(SHORT_LINKS_AT_ONCE + 1)]
+        async with dialling(*outcomes) as (_, _handshaker, owner):
+            for n in range(SHORT_LINKS_AT_ONCE):
+                await until(lambda n=n: len(owner.links) == n + 1)
+                await asyncio.sleep(lived_s)
+                end(owner.links[n], reason)
+            await until(lambda: len(owner.links) == SHORT_LINKS_AT_ONCE + 1)
+
+    run(claim())
+
+
+def test_links_that_end_at_once_again_and_again_are_dialled_with_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dialler_module, "SHORT_LINK_PAUSE_S", 120.0)
+
+    async def claim() -> None:
+        outcomes = [SimpleNamespace(hello=object()) for _ in range(SHORT_LINKS_AT_ONCE + 2)]
+        async with dialling(*outcomes) as (_, _handshaker, owner):
+            for n in range(SHORT_LINKS_AT_ONCE + 1):
+                await until(lambda n=n: len(owner.links) == n + 1)
+                end(owner.links[n], CLOSED_BY_PEER)
+            await asyncio.sleep(0.1)
+            assert len(owner.links) == SHORT_LINKS_AT_ONCE + 1
 
     run(claim())
 

@@ -127,7 +127,7 @@ class Side:
                 self.unconfirmed.add(index)
                 self.sessions.on_key_added(0, index)
             case SetSendingKey():
-                self.sending, self.fields["sealed"] = message.receiver_index, message.counter
+                self.sending, self.fields["sealed"] = message.receiver_index, 0
                 if self.has_data:
                     other.stream.append(self.sending)
             case SendKeepalive():

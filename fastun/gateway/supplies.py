@@ -1,0 +1,33 @@
+"""What a gateway gets from its host process, because it may not make or open it itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastun.host.process.gateway_files import GatewayFiles, GatewayPeers
+from fastun.host.process.gateway_sockets import GatewaySockets
+
+if TYPE_CHECKING:
+    from fastun.config.settings import ServeSettings, Settings
+    from fastun.host.process.client import HostClient
+    from fastun.host.served_peers import ServedPeers
+    from fastun.host.sockets.maker import SocketMaker
+    from fastun.state_file import StateFiles
+
+
+class Supplies(NamedTuple):
+    """Sockets, files of the state directory, and what opens the peers of one that serves."""
+
+    sockets: SocketMaker
+    files: StateFiles
+    open_peers: Callable[[ServeSettings, bytes], ServedPeers]
+
+
+def of(host: HostClient, settings: Settings) -> Supplies:
+    """Return those of a gateway with these settings."""
+    return Supplies(
+        GatewaySockets(host),
+        GatewayFiles(host, settings.state_dir),
+        lambda now, _: GatewayPeers(host, now),  # which knows the key itself
+    )

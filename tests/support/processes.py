@@ -1,0 +1,32 @@
+"""The processes of a gateway, whichever there are: it, and what it and they have started."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from fastun.lab.tunnel import GatewayProcess
+
+
+def processes(gateway: GatewayProcess) -> dict[int, str]:
+    """Return all by their process IDs, with their titles; "gateway" is the first's."""
+    found = {gateway.process.pid: "gateway"}
+    for child in psutil.Process(gateway.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            title = (child.cmdline() or [""])[0]
+            if title.startswith("fastun: "):
+                found[child.pid] = title.removeprefix("fastun: ").removesuffix("/0")
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether a process has ended, whether it was collected or not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in ("Z", "X")
