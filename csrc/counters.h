@@ -1,6 +1,6 @@
 /* counters: what of sessions outlives the workers, a part of fastun.h by its rules.
  *
- * Each memory is mapped by those alone that are to write it, and by the gateway.
+ * Each memory is mapped by those processes alone that write it.
  */
 #ifndef FASTUN_COUNTERS_H
 #define FASTUN_COUNTERS_H

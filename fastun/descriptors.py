@@ -31,11 +31,17 @@ def files_max_before() -> int:
 
 def allow() -> None:
     """Raise the soft limit to what is wanted, as far as the hard one goes."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits()[0] != soft:
+        _soft_before[:] = [soft]
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits())
+
+
+def limits() -> tuple[int, int]:
+    """Return the soft limit that is wanted, as far as the hard one goes, and that."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        _soft_before[:] = [soft]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return (soft if soft == resource.RLIM_INFINITY else max(soft, most)), hard
 
 
 def is_spare(descriptor: int) -> bool:

@@ -38,7 +38,8 @@ static enum wait_end sleep_long(struct loop *loop) {
     eventfd_t count;
     if (ring_prepare_poll(ring, ring_first(ring))) {
         end = wait_fd(ring->wake_fd, POLLIN, -1, loop->channel_fd, loop->stats);
-        eventfd_read(ring->wake_fd, &count);
+        if (eventfd_read(ring->wake_fd, &count) < 0 && end == WAIT_READY)
+            pace_refused(); /* it stays readable */
     }
     if (ring->is_offered)
         ring_regain(ring, loop->channel_fd);

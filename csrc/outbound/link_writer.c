@@ -213,8 +213,8 @@ static enum step wait_poll(struct link_writer *writer, int timeout_ms) {
         uint32_t what = events[i].data.u32;
         if (what == POLL_CHANNEL)
             step = STEP_DOORBELL;
-        else if (what == POLL_RING)
-            eventfd_read(loop->ring->wake_fd, &count);
+        else if (what == POLL_RING && eventfd_read(loop->ring->wake_fd, &count) < 0)
+            pace_refused();
         else if (link_at(writer, what) != NULL)
             stream_resume(writer, writer->links[what]);
     }

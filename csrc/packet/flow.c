@@ -25,14 +25,14 @@ static uint64_t hash_ip(const uint8_t *packet, size_t length) {
     return mix(hash, packet + headers.transport, PORTS_SIZE);
 }
 
-/* Behind VLAN tags a short frame may end inside the header that it announces. */
-static bool is_whole(const uint8_t *packet, size_t length, size_t ip) {
-    return length >= ip + (ip_version(packet) == 4 ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE);
+/* A frame of Ethernet may end inside its IP header. */
+static bool has_whole_header(const uint8_t *packet, size_t length) {
+    return length >= (ip_version(packet) == 4 ? (size_t)IPV4_HEADER_SIZE : IPV6_HEADER_SIZE);
 }
 
 unsigned flow_of(enum mode mode, const uint8_t *frame, size_t length) {
     size_t ip = mode == MODE_TAP ? ethernet_find_ip(frame, length) : 0;
-    bool has_ip = mode == MODE_TUN || (ip != 0 && is_whole(frame + ip, length, ip));
+    bool has_ip = (mode == MODE_TUN || ip != 0) && has_whole_header(frame + ip, length - ip);
     uint64_t hash = has_ip ? hash_ip(frame + ip, length - ip) : mix(0, frame, 2 * MAC_SIZE);
     return (unsigned)(hash >> 24) % N_FLOWS;
 }

@@ -7,9 +7,9 @@
 #include "session/aead_library.h"
 #include "session/secret_memory.h"
 
-/* The first with ChaCha20-Poly1305 is 1.7; 1.8 is the oldest that any distribution still
- * carries. */
-#define GCRYPT_VERSION_MIN "1.8.0"
+/* The first with X25519 by its bytes (gcry_ecc_mul_point, session/dh.c). Debian 12 has 1.10, RHEL 9
+ * and Ubuntu 22.04 have 1.9 or later. */
+#define GCRYPT_VERSION_MIN "1.9.0"
 
 struct gcrypt_key {
     struct aead_key base;

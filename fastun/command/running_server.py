@@ -28,7 +28,7 @@ def find(state: Path | None, interface: str | None, run_dir: Path) -> Path:
                 f"--interface: the gateway of {quote(interface)} has no peer directory; give the"
                 " interface of a server on the wireguard wire, or --state"
             )
-        return Path(found)
+        return _with_peers(Path(found), interface)
     try:
         sockets = report.living(run_dir)
     except RuntimeFailure:  # none runs, or it is another user's
@@ -38,4 +38,25 @@ def find(state: Path | None, interface: str | None, run_dir: Path) -> Path:
     if len(set(serving.values())) > 1:
         known = ", ".join(f"{name} ({path})" for name, path in serving.items())
         raise ConfigError(f"several servers run; choose one with -i NAME or --state DIR: {known}")
-    return next(iter(serving.values()), DEFAULT_STATE)
+    for name, path in serving.items():
+        return _with_peers(path, name)
+    return DEFAULT_STATE
+
+
+def _with_peers(state: Path, interface: str) -> Path:
+    """Return the directory that a gateway has named, if it has peers: by its word none is made.
+
+    It has fewer rights than root, who may be asking. RuntimeFailure: there are none.
+    """
+    from fastun.peers.store_file import FILE_NAME  # noqa: PLC0415 (SQLite)
+
+    try:
+        has_peers = (state / FILE_NAME).is_file()
+    except OSError:  # another user's: opening it says so
+        has_peers = True
+    if not has_peers:
+        raise RuntimeFailure(
+            f"the gateway of {quote(interface)} says that its peers are in {quote(str(state))}, "
+            "where there are none; give --state"
+        )
+    return state

@@ -21,7 +21,7 @@ _CAP_NET_ADMIN, _CAP_SYS_RESOURCE = 12, 24  # linux/capability.h
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 
 # csrc/session/aead_gcrypt.c refuses older ones.
-GCRYPT_VERSION_MIN = "1.8.0"
+GCRYPT_VERSION_MIN = "1.9.0"
 # A wheel brings its own; it is what the extension module is linked with.
 _BROUGHT = sorted((Path(__file__).parents[2] / "fastun.libs").glob("libgcrypt-*.so*"))
 _GCRYPT_LIBRARY = str(_BROUGHT[0]) if _BROUGHT else "libgcrypt.so.20"

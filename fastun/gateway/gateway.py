@@ -23,14 +23,13 @@ from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.late_networks import LateNetworks
-from fastun.gateway.library_errors import Restraint
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.quiet import Quiet
-from fastun.gateway.reports import Reports, Sessions
+from fastun.gateway.reports import Interface, Reports, Sessions
 from fastun.gateway.supplies import Supplies
 from fastun.gateway.tap_tasks import tap_tasks
 from fastun.host.dns.name_lookup import NameLookup
@@ -40,6 +39,7 @@ from fastun.host.routing import full_tunnel
 from fastun.host.routing.route_lookup import RouteLookup
 from fastun.lane.lane import Lane
 from fastun.lane.template import Template
+from fastun.library_errors import Restraint
 from fastun.link import hello
 from fastun.link.attempts import Attempts
 from fastun.link.datagram.sessions import DatagramSessions
@@ -236,7 +236,7 @@ class Gateway:
             else Sessions(self.sessions, self.datagrams, self.push_updates)
         )
         return Reports(
-            self.settings.interface,
+            Interface(self.settings.interface, self.device.fd),
             self.peer_slots,
             self.links,
             sessions,

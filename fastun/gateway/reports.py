@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import singledispatchmethod
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -59,6 +59,13 @@ REASON_CHARS_MAX: Final = 200
 _OFFLOAD_KINDS: Final = frozenset(map(int, OffloadKind))
 
 
+class Interface(NamedTuple):
+    """The device: its configured name, and our descriptor of it."""
+
+    name: str
+    fd: int
+
+
 class Sessions(msgspec.Struct, frozen=True):
     """The sessions of the wireguard wire: on streams, and on UDP where there is a port for it."""
 
@@ -76,7 +83,7 @@ class Reports:
 
     def __init__(
         self,
-        interface: str,
+        interface: Interface,
         peer_slots: PeerSlots,
         links: LinkTable,
         sessions: Sessions | None,
@@ -148,7 +155,9 @@ class Reports:
 
     @handle.register
     def _device_gone(self, message: DeviceGone) -> None:
-        self.on_failure(RuntimeFailure(tun.deleted(self._interface, _cut(message.reason))))
+        if not tun.is_deleted(self._interface.fd):  # a worker's word alone ends no gateway
+            raise UnexpectedMessage
+        self.on_failure(RuntimeFailure(tun.deleted(self._interface.name, _cut(message.reason))))
 
     @handle.register
     def _offload_changed(self, message: OffloadChanged) -> None:

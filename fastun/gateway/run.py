@@ -92,7 +92,6 @@ def run(
                     kill_switch=GatewayKillSwitch(host),
                     supplies=supplies,
                 )
-                gateway.lane.watch.others["host"] = host.pid
                 privileges.give_up(host.users)
                 observing = functools.partial(observed, host=host, hooks=hooks, manager=manager)
                 asyncio.run(gateway.run(asked, observing))

@@ -226,7 +226,6 @@ class Health(msgspec.Struct, frozen=True):
     waits_for: tuple[str, ...] = ()  # what it is to listen on and cannot yet
     device_fault: str = ""  # why the host is not as the device needs it
     dns_fault: str = ""  # why names are not looked up as they should be
-    process_fault: str = ""  # which process is stopped that carries nothing
 
     def not_healthy(self) -> str:
         """Return why the gateway does not do its work; empty where it does."""
@@ -244,8 +243,6 @@ class Health(msgspec.Struct, frozen=True):
 
     def ready_but(self) -> str:
         """Return what is wrong though traffic can pass: nothing to keep it away for, or restart."""
-        if self.process_fault:
-            return self.process_fault
         return f"DNS does not work: {self.dns_fault}" if self.dns_fault else ""
 
 

@@ -134,7 +134,6 @@ class Viewer:
             waits_for=gateway.listening.waits_for(),
             device_fault=gateway.device.fault,
             dns_fault=gateway.device.name_servers.state.fault,
-            process_fault=gateway.lane.watch.fault,
         )
 
     def close(self) -> None:

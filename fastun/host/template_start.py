@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from fastun import log, native
+from fastun import descriptors, log, native
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +47,7 @@ def started(users: Users, gateway_pid: int) -> tuple[int, socket.socket]:
                 sibling=gateway_pid != os.getpid(),
             )
         with contextlib.suppress(OSError):  # it has ended
-            limits = resource.prlimit(gateway_pid, resource.RLIMIT_NOFILE)
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, descriptors.limits())
         undo.pop_all()
     return pid, ours
 

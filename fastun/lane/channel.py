@@ -8,6 +8,7 @@ which the other reads as end of file.
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import os
 import socket
@@ -109,7 +110,7 @@ class Channel:
 
     def close(self) -> None:
         """Close this end."""
-        self._socket.close()
+        close_for_good(self._socket)
 
 
 def of(ends: tuple[socket.socket, socket.socket]) -> tuple[Channel, socket.socket]:
@@ -120,10 +121,17 @@ def of(ends: tuple[socket.socket, socket.socket]) -> tuple[Channel, socket.socke
     return channel, theirs
 
 
+def close_for_good(end: socket.socket) -> None:
+    """Close a socket: what the kernel says of that changes nothing, it is closed (close(2))."""
+    with contextlib.suppress(OSError):
+        end.close()
+
+
 def close_all(fds: list[int]) -> None:
-    """Close received descriptors."""
+    """Close received descriptors, as `close_for_good`."""
     for fd in fds:
-        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 def _receive(end: socket.socket, flags: int) -> tuple[bytes, list[int], int]:

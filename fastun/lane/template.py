@@ -115,7 +115,7 @@ class Template:
                 self._is_ready = len(channel.recv(FORK_ANSWER.size)) == FORK_ANSWER.size
             channel.settimeout(ANSWER_LIMIT_S)
             socket.send_fds(channel, [name.encode()], [inherited.fileno()])
-            answer = channel.recv(FORK_ANSWER.size)
+            answer = _answer(channel)
         except (TimeoutError, ConnectionError):
             answer = b""
         if len(answer) != FORK_ANSWER.size:
@@ -139,7 +139,10 @@ class Template:
             return
         import psutil  # noqa: PLC0415 (0.8 MiB, for what hardly ever happens)
 
-        children = psutil.Process().children()
+        try:
+            children = psutil.Process().children()
+        except (psutil.Error, OSError):  # /proc cannot be read now: with the next fork
+            return
         self._answered &= {child.pid for child in children}
         for child in children:
             with contextlib.suppress(psutil.Error, ChildProcessError):
@@ -157,7 +160,7 @@ class Template:
             return True
         if time.monotonic() - self._started_s >= READY_LIMIT_S:
             return True
-        with contextlib.suppress(BlockingIOError, ConnectionError):
+        with contextlib.suppress(OSError):  # BlockingIOError, mostly
             self._channel.setblocking(False)
             said = self._channel.recv(FORK_ANSWER.size)
             self._is_ready = len(said) == FORK_ANSWER.size
@@ -202,3 +205,11 @@ def _collected(pid: int, limit_s: float) -> bool:
                 return False
             time.sleep(_LOOK_INTERVAL_S)
     return True
+
+
+def _answer(channel: socket.socket) -> bytes:
+    """Return what comes; nothing where it cannot be read, so that no later one is taken for it."""
+    try:
+        return channel.recv(FORK_ANSWER.size)
+    except OSError:
+        return b""

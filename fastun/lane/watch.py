@@ -4,8 +4,6 @@ A stopped one (SIGSTOP, say) the kernel reports to us, its parent. One that says
 is asked by a heartbeat, which it answers between two runs of its loop; one that does not answer is
 stuck: in its loop, in Python or in the kernel. While a tunnel is quiet (pace.py) none is asked.
 
-The host process, which keeps the device, cannot be replaced: that it is stopped is said.
-
 One that a debugger holds is left to it, and so is its lane: whoever attaches one to a worker wants
 to look at that worker, not at its successor. The log says so.
 
@@ -65,14 +63,7 @@ class LaneWatch:
         self._held: set[int] = set()  # those that a debugger holds, and the log says so
         self._looked_s = self._looked_for_stopped_s = 0.0
         self.ended: Counter[tuple[str, Why]] = Counter()  # workers, by role
-        self.others: dict[str, int] = {}  # process IDs of children that nothing can replace
-        self._fault = ""
         self._log = log.get("lane")
-
-    @property
-    def fault(self) -> str:
-        """Which of the others is stopped, and what to do; empty: none. Any thread."""
-        return self._fault
 
     def ended_of(self, role: str) -> dict[str, int]:
         """Return how often a worker was ended for each reason there is. Any thread."""
@@ -118,7 +109,6 @@ class LaneWatch:
         for pid, since_s in self._stopped.items():
             if now_s - since_s >= STOPPED_S and not self._is_held(pid):
                 self._end_stopped(pid)
-        self._look_at_others()
         if any(now_s - since_s < STOPPED_S for since_s in self._stopped.values()):
             asyncio.get_running_loop().call_later(STOPPED_S, self._look_for_stopped)
 
@@ -133,26 +123,15 @@ class LaneWatch:
         self.ended[worker.role, "stopped"] += 1
         worker.kill("it was stopped by a signal; to look at it, attach a debugger")
 
-    def _look_at_others(self) -> None:
-        """Say which is stopped: it belongs to another user, and holds what cannot be replaced."""
-        stopped = {name: pid for name, pid in self.others.items() if is_stopped(pid)}
-        fault = "; ".join(
-            f"the {name} process was stopped by a signal; run 'kill -CONT {pid}' to let it go on"
-            for name, pid in stopped.items()
-        )
-        if fault and fault != self._fault:
-            self._log.warning(fault)
-        elif self._fault and not fault:
-            self._log.info("all processes go on")
-        self._fault = fault
-
     # -- stuck --------------------------------------------------------------------------------
 
     def _look_at_silent(self, worker: WorkerProcess, passed_s: float) -> None:
         was_s, worker.silent_s = worker.silent_s, worker.silent_s + passed_s
         if was_s < ASK_S <= worker.silent_s:
             worker.send(Heartbeat())
-        elif worker.silent_s >= STUCK_S and not self._is_held(worker.pid):
+        elif worker.silent_s >= STUCK_S and self._is_held(worker.pid):
+            worker.silent_s = 0.0  # when it goes on it has all its time to answer
+        elif worker.silent_s >= STUCK_S:
             self.ended[worker.role, "stuck"] += 1
             worker.kill(f"it has not answered for {STUCK_S - ASK_S:g} s")
 

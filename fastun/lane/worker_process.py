@@ -99,7 +99,8 @@ class WorkerProcess:
         no descriptor is to be had.
         """
         ours, inherited = channel.of(template.sockets.channel())
-        with inherited, contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
+            always.callback(channel.close_for_good, inherited)
             undo.callback(ours.close)
             pid = template.fork(self.name, inherited)
             undo.callback(os.waitpid, pid, 0)  # the last is called first
@@ -259,7 +260,7 @@ class WorkerProcess:
         _, status, usage = os.wait4(self.pid, 0)
         self.pid = None
         self._cpu_seconds_of_predecessors += usage.ru_utime + usage.ru_stime
-        os.close(self.pidfd)
+        channel.close_all([self.pidfd])
         self.pidfd = -1
         self._close_channel()
         while self.unsent:
@@ -278,8 +279,7 @@ def _cpu_clock_of(pid: int) -> int:
 
 
 def _close(fd: int) -> None:
-    if fd >= 0:
-        os.close(fd)
+    channel.close_all([fd] if fd >= 0 else [])
 
 
 async def _exited(pidfd: int, limit_s: float) -> bool:

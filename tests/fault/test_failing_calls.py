@@ -50,7 +50,7 @@ SAMPLE = {
     ),
     "tcp": (
         ("link-writer", "writev", errno.EAGAIN),
-        ("link-reader", "readv", errno.EAGAIN),
+        ("link-reader", "recvmsg", errno.EAGAIN),
         (GATEWAY, "socket", errno.EMFILE),
     ),
 }
@@ -90,13 +90,14 @@ def provoke(tunnel: FaultedTunnel, title: str, call: str) -> None:
 
 def suffer(tunnel: FaultedTunnel, title: str, call: str, error: int, figures: Figures) -> list[str]:
     """Let a call fail for a while; return what was not as promised."""
-    role = title if title in ROLES else None
     tunnel.seconds_until_good()
     if not is_alive(tunnel.client):
         return ["ended since", *tunnel.client.log_tail(30)]
+    for each in (*ROLES, "template"):  # packets pass without a writer, too
+        tunnel.worker(each)
     n_before, cpu_before, before_s = (
         tunnel.calls.n_failed,
-        tunnel.cpu_seconds(role),
+        tunnel.cpu_seconds(title),
         time.monotonic(),
     )
     with tunnel.calls.failing(title, call, error):
@@ -105,7 +106,7 @@ def suffer(tunnel: FaultedTunnel, title: str, call: str, error: int, figures: Fi
     good_again_s = tunnel.seconds_until_good()
     if not is_alive(tunnel.client):
         return [f"{title} {call} {errno.errorcode[error]}: ended", *tunnel.client.log_tail()]
-    share = (tunnel.cpu_seconds(role) - cpu_before) / (time.monotonic() - before_s)
+    share = (tunnel.cpu_seconds(title) - cpu_before) / (time.monotonic() - before_s)
     n_failed = tunnel.calls.n_failed - n_before
     missing = tunnel.missing()
     figures.total("pairs", n_failed > 0)

@@ -43,6 +43,8 @@ IS_LONG = os.environ.get("FASTUN_SOAK") == "1"
 NOTICED_S = 3.0 if IS_LONG else 10.0
 STUCK_NOTICED_S = 10.0 if IS_LONG else 20.0
 BACK_S = 20.0
+N_KILLS = int(os.environ.get("FASTUN_SOAK_KILLS", "500"))
+END_S = 15.0
 
 
 class Ends:
@@ -122,7 +124,7 @@ def victims(ends: Ends, *, with_all: bool) -> list[tuple[GatewayProcess, int, st
 @pytest.mark.promise("Whichever process is killed, and whenever, the tunnel is back by itself")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    "n_kills", [pytest.param(8, id="8"), pytest.param(500, id="500", marks=pytest.mark.soak)]
+    "n_kills", [pytest.param(8, id="8"), pytest.param(N_KILLS, id="many", marks=pytest.mark.soak)]
 )
 def test_the_tunnel_is_back_whichever_process_is_killed(
     ends: Ends, probe: Probe, n_kills: int, figures: Figures
@@ -134,11 +136,15 @@ def test_the_tunnel_is_back_whichever_process_is_killed(
         time.sleep(chance.uniform(0, 0.4))
         # In the short form once: then both ends may have to be started again, which is what costs.
         end, pid, title = chance.choice(victims(ends, with_all=IS_LONG or n == 0))
+        killed_s = time.monotonic()
         os.kill(pid, signal.SIGKILL)
-        outage_s = seconds_until_back(ends, probe)
-        kind = title if title in ("gateway", "host") else "worker or template"
+        if title in ("gateway", "host"):
+            end.process.wait(END_S)  # its workers carry on until it has
+        seconds_until_back(ends, probe)
+        outage_s = time.monotonic() - killed_s
+        kind = "gateway or host process" if title in ("gateway", "host") else "worker or template"
         print(f"{end.role}'s {title} killed: back after {outage_s:.2f} s")  # noqa: T201
-        figures.worst(f"back after a {kind}'s death", outage_s, "s")
+        figures.worst(f"back after the death of a {kind}", outage_s, "s")
     figures.total("kills", n_kills)
     assert_adds_up((ends.client, ends.server))
 
@@ -167,11 +173,11 @@ def test_a_stopped_process_is_replaced(
     assert_adds_up((ends.client, ends.server))
 
 
-@pytest.mark.promise("A stopped host process is said within 3 s, and the tunnel carries on")
+@pytest.mark.promise("A stopped host process is said within 5 s, and the tunnel carries on")
 def test_a_stopped_host_process_is_said(ends: Ends, probe: Probe, figures: Figures) -> None:
     pid = next(pid for pid, title in processes(ends.client).items() if title == "host")
     os.kill(pid, signal.SIGSTOP)
-    said = f"the host process was stopped by a signal; run 'kill -CONT {pid}' to let it go on"
+    said = f"the host process is stopped; run 'kill -CONT {pid}'"
     begun_s = time.monotonic()
     try:
         wait_until(lambda: said in log_of(ends.client), "the log says so", timeout_s=NOTICED_S)
@@ -180,8 +186,12 @@ def test_a_stopped_host_process_is_said(ends: Ends, probe: Probe, figures: Figur
         assert probe.seconds_until_answer(BACK_S) < 1.0
     finally:
         os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: "all processes go on" in log_of(ends.client), "and so on", timeout_s=10)
-    assert ends.client.get("/readyz")[1] == "ready\n"
+    wait_until(
+        lambda: "the host process answers again" in log_of(ends.client),
+        "that it goes on",
+        timeout_s=10,
+    )
+    wait_until(lambda: ends.client.get("/readyz")[1] == "ready\n", "ready again", timeout_s=10)
     figures.worst("noticed after", noticed_s, "s")
 
 

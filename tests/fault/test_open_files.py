@@ -19,7 +19,14 @@ import pytest
 from fastun import descriptors
 from fastun.lab.host import LabError, wait_until
 from fastun.lab.traffic import answers_ping
-from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
+from fastun.lab.tunnel import (
+    FASTUN,
+    PORT,
+    SERVER_ADDRESSES,
+    GatewayProcess,
+    add_peer,
+    start_gateway,
+)
 from fastun.link import hello
 from fastun.link.hello import HelloError
 from fastun.link.key_exchange import KeyExchange
@@ -36,7 +43,7 @@ from tests.support.recording_lane import RecordingLane
 from tests.support.stall import worker_pid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from fastun.lab.host import Host
@@ -70,8 +77,10 @@ def is_replaced(gateway: GatewayProcess, role: str, killed: int) -> bool:
         return False
 
 
-def serve(host: Host, tmp_path: Path) -> GatewayProcess:
-    gateway = start_gateway(host, tmp_path, "serve", wire="wireguard", addresses=SERVER_ADDRESSES)
+def serve(host: Host, tmp_path: Path, program: Sequence[str] = ()) -> GatewayProcess:
+    gateway = start_gateway(
+        host, tmp_path, "serve", wire="wireguard", addresses=SERVER_ADDRESSES, program=program
+    )
     wait_until(lambda: host.listens(PORT), "fastun listens", timeout_s=15)
     wait_until(lambda: is_healthy(gateway), "its workers run", timeout_s=15)
     return gateway
@@ -160,8 +169,7 @@ def crowd(hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[Crowd]:
 def test_more_peers_than_open_files_are_allowed_for_wait_and_disturb_no_other(
     hosts: tuple[Host, Host], crowd: Crowd, tmp_path: Path
 ) -> None:
-    gateway = serve(hosts[0], tmp_path)
-    resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (N_FILES, N_FILES))
+    gateway = serve(hosts[0], tmp_path, ("prlimit", f"--nofile={N_FILES}:{N_FILES}", *FASTUN))
     crowd.dial(list(range(N_PEERS)))
     n_connected = len(crowd.connected)
     assert N_PEERS / 4 < n_connected < N_PEERS

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from fastun.lab.host import Host
     from tests.conftest import StartTunnel
+    from tests.support.figures import Figures
 
 PORT = 9000
 PAUSE_S = 0.0005
@@ -116,6 +117,9 @@ def send_again(host: Host, messages: list[bytes]) -> None:
                 time.sleep(0.001)
 
 
+@pytest.mark.promise(
+    "A worker killed on UDP causes no handshake, and nothing recorded before is accepted again"
+)
 @pytest.mark.parametrize(
     ("role", "n_kills"),
     [
@@ -124,7 +128,7 @@ def send_again(host: Host, messages: list[bytes]) -> None:
     ],
 )
 def test_what_was_sent_before_a_kill_is_accepted_once(
-    tunnel: StartTunnel, tmp_path: Path, role: str, n_kills: int
+    tunnel: StartTunnel, tmp_path: Path, role: str, n_kills: int, figures: Figures
 ) -> None:
     file = tmp_path / "workers.toml"
     # Else a link-reader that writes for a sleeping tun-writer is one of those, too.
@@ -158,6 +162,9 @@ def test_what_was_sent_before_a_kill_is_accepted_once(
         f"{len(numbers.numbers)} of {numbers.n_sent} packets, {n_twice} twice; "
         f"{n_again} messages sent again"
     )
+    figures.total("kills", n_kills)
+    figures.total("messages sent again", n_again)
+    figures.worst("longest gap", max(gaps_s), "s")
     assert n_again > 100 * n_kills
     assert n_twice == 0 or role == WRITES_TWICE
     n_handshakes = after.total("fastun_handshakes_total", result="ok") - n_handshakes_before

@@ -11,7 +11,7 @@ import msgspec
 
 from fastun import codec
 from fastun.errors import RuntimeFailure
-from fastun.gateway.reports import Reports, Sessions
+from fastun.gateway.reports import Interface, Reports, Sessions
 from fastun.gateway.view import ViewClosedError
 from fastun.host.hooks import process
 from fastun.lane import packing
@@ -51,13 +51,21 @@ class _Anything:
         return None
 
 
+_NO_FD = 2**20  # a device that is gone
+
+
 def _reports() -> Reports:
     anything = cast("Any", _Anything())
     updates = cast("Any", SimpleNamespace(receive=lambda *_: False))
     sessions = Sessions(anything, anything, updates)
     slots = cast("Any", SimpleNamespace(by_slot={}))
     made = Reports(
-        "ft0", slots, anything, sessions, on_link_writer_death=anything, on_failure=anything
+        Interface("ft0", _NO_FD),
+        slots,
+        anything,
+        sessions,
+        on_link_writer_death=anything,
+        on_failure=anything,
     )
     made._log = anything
     return made

@@ -138,6 +138,28 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "(*(address.network for address in addresses), *routes)", "routes"),
     ),
     *table(
+        "unit/gateway/test_hostile_counters",
+        ("bounded", "a count in shared memory is bounded",
+         "return min(count, COUNT_MAX)", "return int(count)"),
+        ("Quotas._count", "what is used can be stored",
+         "bounded(used.n_bytes + n_more)", "used.n_bytes + n_more"),
+    ),
+    *table(
+        "unit/status/test_control",
+        ("_reply", "no text of a gateway controls the terminal",
+         "codec.unpack_printable(encoded,", "codec.unpack(encoded,"),
+    ),
+    *table(
+        "unit/command/test_disconnect",
+        ("_gateways", "a gateway is known by its socket",
+         "if path.stem == interface] or alive", "] or alive"),
+    ),
+    *table(
+        "unit/link/datagram/test_forged_endpoints",
+        ("UdpAddress.unpack", "an address has one form",
+         " or found.pack() != packed:", ":"),
+    ),
+    *table(
         "unit/gateway/test_push_pace unit/link/test_push_updates",
         ("PushPace.put", "a server's changes have a pace", "elif server.credit >= 1:", "elif True:"),
         ("PushUpdates.receive", "a server takes no push", "if link is not None and self._push_to is None:", "if link is not None:"),

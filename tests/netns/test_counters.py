@@ -6,12 +6,15 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fastun.lab.tunnel import add_peer
 from tests.support.strict_client import StrictClient
 
 if TYPE_CHECKING:
     from fastun.lab.host import Host
     from tests.conftest import StartTunnel
+    from tests.support.figures import Figures
 
 N_PACKETS = 4000
 SEGMENT_BYTES, N_SEGMENTS = 1200, 40
@@ -38,8 +41,9 @@ def send_super_packets(server: Host, to: str) -> int:
     return N_PACKETS // N_SEGMENTS * N_SEGMENTS
 
 
+@pytest.mark.promise("A client that takes only the counter that is next gets everything")
 def test_a_client_that_takes_only_the_counter_that_is_next_gets_everything(
-    tunnel: StartTunnel,
+    tunnel: StartTunnel, figures: Figures
 ) -> None:
     pair = tunnel(transport="udp")
     file = add_peer(pair.server, "strict", "10.0.0.1", "udp")
@@ -51,4 +55,5 @@ def test_a_client_that_takes_only_the_counter_that_is_next_gets_everything(
             client.take_packets(send(pair.server.host, client.inner))
         for number in range(20):
             client.ping(pair.server.inner_address, number)
+        figures.total("messages", client.n_taken)
         assert client.n_taken >= 3 * N_PACKETS + 40

@@ -249,3 +249,46 @@ def test_only_the_host_process_can_write_what_is_kept(start: Start) -> None:
     for path in kept:
         status = path.lstat()
         assert (status.st_uid, status.st_mode & 0o077) == (owner, 0), path
+
+
+# -- what is done with one that runs ------------------------------------------------------------
+
+
+def test_ports_under_1024_are_listened_on_after_a_reload(tmp_path: Path) -> None:
+    file, run_dir = tmp_path / "server.toml", tmp_path / "run"
+
+    def write(port: int) -> None:
+        file.write_text(
+            '[interface]\naddress = ["10.99.0.1/24"]\n'
+            f'[listen]\ntcp = ["tcp://127.0.0.1:{port}"]\nudp = ["udp://127.0.0.1:{port}"]\n'
+            f'[metrics]\nlisten = "127.0.0.1:{port + 1}"\n'
+        )
+        file.chmod(0o600)
+
+    write(555)
+    arguments = ["--state", str(tmp_path / "state"), "--run-dir", str(run_dir), "-i", INTERFACE]
+    serve = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    serve += [*FASTUN, "serve", "--config", str(file), *arguments]
+    log_file = tmp_path / "log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(serve, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: " up " in log_file.read_text(encoding="utf-8"), "it is up")
+        write(666)
+        path = control.socket_path(run_dir, INTERFACE)
+        assert len(control.reload(path).changes) > 1
+        found = control.request(path, "status")
+        assert set(found.listen) == {"tcp://127.0.0.1:666", "udp://127.0.0.1:666"}
+        tables = [Path(f"/proc/{process.pid}/net", name).read_text() for name in ("tcp", "udp")]
+        assert all(f"0100007F:{666:04X} " in table for table in tables)
+        assert f"0100007F:{667:04X} " in tables[0], "and the metrics"
+        assert not any(f":{555:04X} " in table for table in tables)
+        add = [*FASTUN, "peer", "add", "laptop", "--endpoint", "udp://192.0.2.1:666"]
+        added = subprocess.run([*add, *arguments[:4]], check=True, capture_output=True, text=True)
+        assert "has applied the change" in added.stderr
+        assert [peer.name for peer in control.request(path, "status").peers] == ["laptop"]
+        assert len(control.request(path, "status").lanes) == 1
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0, log_file.read_text(encoding="utf-8")
+    assert not path.exists()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import psutil
 
-from fastun.lab.host import LabError
+from fastun.lab.host import LabError, wait_until
 from fastun.lab.tunnel import (
     CLIENT_ADDRESSES,
     SERVER_ADDRESSES,
@@ -19,12 +19,14 @@ from fastun.lab.tunnel import (
     endpoints,
     start_gateway,
 )
+from fastun.native import ROLES
 from tests.support.accounting import missing_packets
 from tests.support.compressed_time import gateway_with
-from tests.support.failing_calls import FailingCalls, build
+from tests.support.failing_calls import GATEWAY, FailingCalls, build
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from fastun.lab.network import Lab
@@ -86,19 +88,32 @@ class FaultedTunnel:
                     with contextlib.suppress(OSError):
                         sending.sendto(bytes(_LENGTH), (self.server.inner_address, _PORT))
 
-    def cpu_seconds(self, role: str | None) -> float:
-        """Return the time of a role's workers so far, dead ones as well; None: of the gateway."""
-        if role is not None:
-            return self.client.scrape().total("fastun_worker_cpu_seconds_total", role=role)
-        return time.clock_gettime(~self.client.process.pid << 3 | 2)
+    def cpu_seconds(self, title: str) -> float:
+        """Return the time so far of a role's workers, dead ones as well, or of another process."""
+        if title in ROLES:
+            return self.client.scrape().total("fastun_worker_cpu_seconds_total", role=title)
+        if title == GATEWAY:
+            return time.clock_gettime(~self.client.process.pid << 3 | 2)
+        with contextlib.suppress(LabError, OSError):  # between one template and the next
+            return time.clock_gettime(~self.worker(title.removeprefix("fastun: ")).pid << 3 | 2)
+        return 0.0
 
     def worker(self, role: str) -> psutil.Process:
-        """Return a worker, or another process with that title."""
+        """Return a worker, or another process with that title, as soon as there is one."""
+        found: list[psutil.Process] = []
+
+        def is_there() -> bool:
+            found.extend(self._with_title(role))
+            return bool(found)
+
+        wait_until(is_there, f"a {role}", timeout_s=5)
+        return found[0]
+
+    def _with_title(self, role: str) -> Iterator[psutil.Process]:
         for child in psutil.Process(self.client.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if child.cmdline()[:1] in ([f"fastun: {role}/0"], [f"fastun: {role}"]):
-                    return child
-        raise LabError(f"no {role}")
+                    yield child
 
     def seconds_until_good(self) -> float:
         """Return how long from now it takes until a packet makes its way, there and back."""

@@ -74,7 +74,7 @@ class Checks:
     def behind(self, texts: Iterable[str]) -> list[Network]:
         """Return the networks behind peers of a directory. Raises Unasked.
 
-        Any may be: the gateway writes to the directory, so that would not bound it.
+        Whether they are is for the directory to say, which may have changed since it was read.
         """
         if not any(each.role == "serve" and each.table != "off" for each in self._newest):
             raise Unasked("routes to peers of a directory, which there is not")

@@ -13,6 +13,7 @@ from fastun.errors import RuntimeFailure
 from fastun.host.process.server import HostServer
 from fastun.host.process.supply import Supply
 from fastun.host.process.work import HostWork
+from fastun.library_errors import Restraint
 from fastun.threads import DaemonThreads
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def serve(
     log.unblock()
     work = HostWork(settings, reread)
     supply = Supply(work, users)
+    work.behind = supply.behind
     try:
         native.hide_memory()  # the settings have keys
         asyncio.run(_serve(end, bell, work, supply))
@@ -49,6 +51,7 @@ def serve(
 
 async def _serve(end: socket.socket, bell: int, work: HostWork, supply: Supply) -> None:
     asyncio.get_running_loop().set_default_executor(DaemonThreads())
+    asyncio.get_running_loop().set_exception_handler(Restraint())
     server = HostServer(end, {**work.handlers, **supply.handlers}, work.now, work.watching)
 
     def on_step() -> None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fastun.host.process.work import HostWork
     from fastun.host.served_peers import OwnPeers
     from fastun.host.users import Users
+    from fastun.peers.peer import Network
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
@@ -203,6 +204,12 @@ class Supply:
         """Read all."""
         with self._peers_mutex:
             return PeersRead(peers=pickle.dumps(self._opened.peers()))
+
+    def behind(self) -> frozenset[Network]:
+        """Return all networks of its peers; none where it is not open. Raises FastunError."""
+        with self._peers_mutex:
+            peers = () if self._peers is None else self._peers.peers()
+        return frozenset(network for peer in peers for network in peer.allowed_ips)
 
     def read_usage(self, _: messages.ReadUsage) -> UsageRead:
         """Read what was used."""

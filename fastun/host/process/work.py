@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Mapping
 
     from fastun.config.settings import Settings
+    from fastun.host.inner_mtu import InnerMtu
     from fastun.host.process.messages import Message
     from fastun.host.wanted import Applied
     from fastun.peers.peer import Network
@@ -65,11 +66,11 @@ class HostWork:
         self._device: Device | None = None
         self._switch: KillSwitch | None = None
         self._dns_before = DnsFiles()  # as they were before there was a device
-        self._others_mtu = 0
-        self._setting_mtu = 0  # the thread that does
+        self._others_mtu = OthersMtu()
         self._seen: tuple[object, int] = (None, 0)  # what was wanted last, and how often it changed
         self._has_undone_left = self._is_watched = False
         self._is_closed = self._is_undone = False
+        self.behind: Callable[[], frozenset[Network]] = frozenset  # peers of the directory
         self.on_step: Callable[[], None] = lambda: None  # for what is watched, on the event loop
         self._mutex = threading.Lock()
         self.say: Callable[[Message], None] = lambda _: None  # a notice, from any thread
@@ -127,7 +128,7 @@ class HostWork:
         repairs[REPAIRED["kill switch"]] += switch.n_restored
         return HostNow(
             index=device.index,
-            others_mtu=self._others_mtu,
+            others_mtu=self._others_mtu.n_bytes,
             n_changes=self._seen[1],
             is_here=device.is_here,
             is_up=not condition.is_down,
@@ -193,7 +194,7 @@ class HostWork:
         self._switch = KillSwitch(settings, self._journal)
         self._switch.__enter__()
         device = Device(settings, self._journal)
-        device.inner_mtu.subscribe(self._on_mtu)
+        device.inner_mtu.subscribe(self._others_mtu.note)
         self._device = device
         self._switch.remove_left()
         begun = Begun(
@@ -245,8 +246,9 @@ class HostWork:
         self._there.outer_changed([*map(checks.outer, asked.outer)])
 
     def route_behind(self, asked: messages.RouteBehind) -> None:
-        """Have routes to what is behind peers of a directory."""
-        self._there.route_also(self._checks.behind(asked.networks))
+        """Have routes to what is behind peers of the directory."""
+        asked_for, behind = self._checks.behind(asked.networks), self.behind()
+        self._there.route_also([each for each in asked_for if each in behind])
 
     def change_device(self, asked: messages.ChangeDevice) -> Changed:
         """Go by what was read, or back."""
@@ -255,13 +257,8 @@ class HostWork:
 
     def _changed(self, change: Callable[[], Applied]) -> Changed:
         applied = change()
-        self._setting_mtu, self._others_mtu = threading.get_ident(), 0
-        self._there.inner_mtu.change(applied.mtu)
+        self._others_mtu.set_ours(self._there.inner_mtu, applied.mtu)
         return Changed(applied=applied)
-
-    def _on_mtu(self, mtu: int) -> None:
-        if threading.get_ident() != self._setting_mtu:
-            self._others_mtu = mtu
 
     # -- DNS ------------------------------------------------------------------------------------
 
@@ -327,3 +324,23 @@ class HostWork:
     def _settings_of(self, fields: Iterable[str]) -> Settings:
         """Return the settings of before the reload, with these of its fields."""
         return replace(self._before, **{name: getattr(self._read, name) for name in fields})
+
+
+class OthersMtu:
+    """The MTU that another program has given the device; 0 where it is as we have set it."""
+
+    def __init__(self) -> None:
+        """Begin with ours."""
+        self.n_bytes = 0
+        self._ours_by = 0  # the thread that sets ours
+
+    def set_ours(self, inner_mtu: InnerMtu, n_bytes: int) -> None:
+        """Set it, at the gateway's request, which knows it then."""
+        self._ours_by, self.n_bytes = threading.get_ident(), 0
+        inner_mtu.change(n_bytes)
+        self._ours_by = 0
+
+    def note(self, n_bytes: int) -> None:
+        """Take note of one that was set, by us or by the monitor."""
+        if threading.get_ident() != self._ours_by:
+            self.n_bytes = n_bytes

@@ -56,6 +56,8 @@ static struct loop *make(uint8_t choice) {
                                          .ring = ends[0],
                                          .stats = lane.stats,
                                          .peers = lane.peers,
+                                         .sending = lane.sending,
+                                         .marks = lane.marks,
                                          .device_fd = device[0],
                                          .channel_fd = channel[1],
                                          .wake_fd = lane.hairpin_wake_fd,
@@ -75,9 +77,13 @@ static void of_sessions(struct loop *loop, uint8_t which, unsigned slot, uint32_
                         const uint8_t *bytes) {
     enum aead aead = (number & 1) != 0 ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
     struct key_name name = (number & 2) != 0 ? there : (struct key_name){number, bytes[0]};
-    switch (which % 8) {
+    const struct counter_source source = {number >> 8, number};
+    switch (which % 9) {
+    case 8:
+        loop_take_over_receiving_key(loop, slot, number);
+        break;
     case 0:
-        loop_set_sending_key(loop, area, &name, slot, aead, number, number, UINT64_MAX);
+        loop_set_sending_key(loop, area, &name, slot, aead, number, &source, UINT64_MAX);
         break;
     case 1:
         loop_forget_sending_key(loop, slot);

@@ -30,6 +30,8 @@ static inline struct loop *fuzz_loop_new(enum wire wire, enum mode mode) {
                                                       .ring = producer,
                                                       .stats = lane.stats,
                                                       .peers = lane.peers,
+                                                      .sending = lane.sending,
+                                                      .marks = lane.marks,
                                                       .device_fd = -1,
                                                       .channel_fd = channel[1],
                                                       .wake_fd = -1});

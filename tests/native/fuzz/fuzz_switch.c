@@ -29,6 +29,8 @@ static void open_once(void) {
                                          .ring = producer,
                                          .stats = lane.stats,
                                          .peers = lane.peers,
+                                         .sending = lane.sending,
+                                         .marks = lane.marks,
                                          .device_fd = -1,
                                          .channel_fd = channel[1],
                                          .wake_fd = -1,

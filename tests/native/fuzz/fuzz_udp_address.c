@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0)
         return 0;
     memcpy(&address, data, size < sizeof address ? size : sizeof address);
-    peer_write_endpoint(&table.slots[1], &address);
+    peer_write_endpoint(&table.by_link_reader[1], &address);
     FUZZ_CHECK(peer_table_endpoint(&table, 1, &read) == 1);
     FUZZ_CHECK(udp_address_equal(&read, &address));
     check_for(&read, AF_INET);

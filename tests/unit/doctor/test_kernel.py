@@ -159,12 +159,14 @@ import os, re, socket
 from fastun.native import Aead, KeyArea, KeyRegion, Mode, PeerTable, Ring, Stats, Waiting, Wire
 from fastun.native import sealing_library
 from fastun.native.secrets import Secret
-from fastun.native.loop import Descriptors, Loop, SharedMemory
+from fastun.native.counters import ReplayMarks, SendingCounters
+from fastun.native.loop import Descriptors, Loop, SessionMemory, SharedMemory
 
 channel, _other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 region = KeyRegion.create(secret=False)
 area = KeyArea(region.fd("link-reader"))
-memory = SharedMemory(Ring.create(1 << 20), Stats.create(), PeerTable.create(), keys=area)
+sessions = SessionMemory(area, SendingCounters.create(), ReplayMarks.create())
+memory = SharedMemory(Ring.create(1 << 20), Stats.create(), PeerTable.create(), sessions)
 fds = Descriptors(os.open("/dev/null", os.O_RDWR), channel.fileno(), os.eventfd(0))
 loop = Loop("link-reader", memory, fds, wire=Wire.WIREGUARD, mode=Mode.TUN, waiting=Waiting())
 

@@ -9,7 +9,8 @@ from unittest.mock import Mock, call
 
 import pytest
 
-from fastun.gateway.reports import REASON_CHARS_MAX, SENDERS, Reports, Sessions
+from fastun.gateway.reports import REASON_CHARS_MAX, SENDERS, Interface, Reports, Sessions
+from fastun.host import tun
 from fastun.lane.messages import (
     ControlCame,
     DeviceGone,
@@ -38,6 +39,9 @@ SEALED_ONLY = [
 ]
 
 
+NO_FD = 2**20  # a device that is gone
+
+
 class Gateway:
     """Reports with mocks of all that they act on, and what came of it."""
 
@@ -51,7 +55,7 @@ class Gateway:
             updates,
         )
         self.reports = Reports(
-            "fastun0",
+            Interface("fastun0", NO_FD),
             self.all.slots,
             self.all.links,
             both if streams else None,
@@ -89,6 +93,15 @@ def test_a_deleted_interface_ends_the_gateway() -> None:
         "interface fastun0 was deleted by another program (File descriptor in bad state); "
         "start fastun again"
     )
+
+
+def test_that_the_device_is_gone_is_not_believed_while_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tun, "is_deleted", lambda fd: fd != NO_FD)
+    gateway = Gateway()
+    assert gateway.calls_of(DeviceGone("File descriptor in bad state")) == []
+    gateway.worker.kill.assert_called_once_with("unexpected message: DeviceGone")
 
 
 def test_why_a_worker_failed_is_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,8 @@ WITHOUT: dict[str, str] = {
         host/process/reading.py:Reading.read
         host/hooks/process.py:HookProcess.serve
         host/hooks/runner.py:HookRunner._read lane/packing.py:prepare lane/template.py:Template.fork
-        lane/template.py:Template.is_ready lane/template_process.py:_fork_until_child
+        lane/template.py:Template.is_ready lane/template.py:_answer
+        lane/template_process.py:_fork_until_child
         link/refusals.py:fingerprint link/stream/listener_filter.py:program
         metrics/readings.py:of_rings native/host.py:sealing_library native/vocabulary.py:_names
         peers/rows.py:terms_text peers/server_key.py:_text
@@ -56,7 +57,7 @@ WITHOUT: dict[str, str] = {
         host/firewall/strong_host.py:forwards host/journal/journal.py:Journal.__init__
         host/journal/sysctls.py:Ipv6Forwarding.original host/link_state.py:_read
         host/settings_of_host.py:_strict host/socket_state.py:socket_state
-        host/socket_state.py:_memory host/tun.py:name host/tun.py:_request
+        host/socket_state.py:_memory host/tun.py:name
         host/users.py:_missing lane/watch.py:tracer_of
         lane/watch.py:resident_bytes link/datagram/local_mtu.py:_of_interface
         link/inside.py:_arrived_by host/dns/resolv_conf.py:_has_any

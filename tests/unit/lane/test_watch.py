@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow  # each starts real processes
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("LOOK_S", 0.05), ("ASK_S", 0.1), ("STUCK_S", 0.5), ("STOPPED_S", 0.3)):
+    for name, seconds in (("LOOK_S", 0.05), ("ASK_S", 0.1), ("STUCK_S", 2.0), ("STOPPED_S", 0.3)):
         monkeypatch.setattr(watch, name, seconds)
     monkeypatch.setattr(PACE, "is_quiet", False)
 
@@ -75,7 +75,7 @@ def test_one_that_goes_on_soon_is_left_alone() -> None:
 
 def test_one_that_says_nothing_is_asked_and_answers() -> None:
     async def claim(owner: Owner) -> None:
-        await asyncio.sleep(1.5)  # several times what a stuck one is given
+        await asyncio.sleep(3.0)  # more than a stuck one is given
         assert not owner.died
         assert not owner.lane.watch.ended
         assert all(worker.silent_s < watch.STUCK_S for worker in owner.lane.workers.values())
@@ -99,7 +99,7 @@ def test_one_that_a_debugger_holds_is_left_to_it(capsys: pytest.CaptureFixture[s
     async def claim(owner: Owner) -> None:
         pid = owner.pid("link-reader")
         with held(pid):
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(3.0)
             assert owner.pid("link-reader") == pid
         await until(lambda: owner.worker("link-reader").silent_s < watch.STUCK_S)
         assert owner.pid("link-reader") == pid

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fastun.gateway.library_errors import Restraint
+from fastun.library_errors import Restraint
 
 CALLS = 12
 
