@@ -37,7 +37,7 @@ ERRORS: Final = {
     "writev": (EINTR, EAGAIN, ENOBUFS, ENOMEM, ENETUNREACH, EHOSTUNREACH, EPERM, EIO),
     "sendmsg": _SEND,
     "sendmmsg": _SEND,
-    "recvmsg": (EINTR, EAGAIN, ENOBUFS, ENOMEM),
+    "recvmsg": _RECEIVE,
     "recvmmsg": _RECEIVE,
     "epoll_pwait": (EINTR,),
     "ppoll": (EINTR, ENOMEM),
