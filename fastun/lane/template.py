@@ -139,7 +139,10 @@ class Template:
             return
         import psutil  # noqa: PLC0415 (0.8 MiB, for what hardly ever happens)
 
-        children = psutil.Process().children()
+        try:
+            children = psutil.Process().children()
+        except (psutil.Error, OSError):  # /proc cannot be read now: with the next fork
+            return
         self._answered &= {child.pid for child in children}
         for child in children:
             with contextlib.suppress(psutil.Error, ChildProcessError):

@@ -24,7 +24,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import FASTUN, SERVER_ADDRESSES, add_peer, start_gateway
 from fastun.session import keys
-from tests.support.host_state import differences, host_state
+from tests.support.host_state import differences, host_state, is_host_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -226,11 +226,14 @@ def test_a_resolver_that_hangs_at_the_end_keeps_nothing_and_is_said(
     assert ended_s < END_LIMIT_S
 
 
-def test_a_killed_gateway_s_changes_are_undone_by_the_next_start(
+def test_a_gateway_s_changes_are_undone_by_the_next_start_if_its_host_process_was_killed_too(
     make: Callable[..., Victim],
 ) -> None:
     victim = make()
     start_all([victim])
+    victim.process.send_signal(signal.SIGSTOP)  # or it would end by itself, in order
+    (host,) = (each for each in victim.host.pids() if is_host_process(each))
+    os.kill(host, signal.SIGKILL)
     victim.process.kill()
     victim.process.wait(5)
     wait_until(lambda: "wg0" not in victim.host.devices(), "device gone")

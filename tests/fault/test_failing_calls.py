@@ -50,7 +50,7 @@ SAMPLE = {
     ),
     "tcp": (
         ("link-writer", "writev", errno.EAGAIN),
-        ("link-reader", "readv", errno.EAGAIN),
+        ("link-reader", "recvmsg", errno.EAGAIN),
         (GATEWAY, "socket", errno.EMFILE),
     ),
 }
@@ -93,6 +93,8 @@ def suffer(tunnel: FaultedTunnel, title: str, call: str, error: int, figures: Fi
     tunnel.seconds_until_good()
     if not is_alive(tunnel.client):
         return ["ended since", *tunnel.client.log_tail(30)]
+    for each in (*ROLES, "template"):  # packets pass without a writer, too
+        tunnel.worker(each)
     n_before, cpu_before, before_s = (
         tunnel.calls.n_failed,
         tunnel.cpu_seconds(title),

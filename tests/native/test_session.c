@@ -114,7 +114,8 @@ static void a_packet_is_padded_to_16_bytes_but_not_beyond_the_mtu(void) {
                                           .aead = AEAD_AES_256_GCM,
                                           .receiver_index = INDEX,
                                           .expires_ns = UINT64_MAX};
-            struct message_outbound message = {bytes + DATA_HEADER, length, 1, true, ECN_NOT_ECT};
+            struct message_outbound message = {bytes + DATA_HEADER, length, 1, true,
+                                               ECN_NOT_ECT,         0};
             size_t padded = (length + 15) / 16 * 16;
             if (mtu != 0 && padded > mtu)
                 padded = length > mtu ? length : mtu;

@@ -294,9 +294,9 @@ def test_both_ends_count_the_same_under_load(tunnel: StartTunnel) -> None:
                 assert counted == scrape.total(f"fastun_device_{way}_{kernels}_total")
 
 
-@pytest.mark.parametrize(("wire", "n_reconnects"), [("wireguard", 6), ("plain", 4)])
+@pytest.mark.parametrize("wire", ["wireguard", "plain"])
 def test_no_counter_goes_back_when_workers_are_killed_under_load(
-    tunnel: StartTunnel, wire: str, n_reconnects: int
+    tunnel: StartTunnel, wire: str
 ) -> None:
     pair = tunnel(wire=wire)
     gateway = pair.server
@@ -343,4 +343,5 @@ def test_no_counter_goes_back_when_workers_are_killed_under_load(
     assert n_scrapes > len(ROLES), "while workers were killed"
     final = gateway.scrape()
     assert all(final.total("fastun_worker_restarts_total", role=role) == 2 for role in ROLES)
-    assert final.total("fastun_reconnects_total") == n_reconnects
+    # A killed link-reader or link-writer ends the connection; others' successors go on with it.
+    assert final.total("fastun_reconnects_total") == 4

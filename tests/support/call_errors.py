@@ -39,7 +39,6 @@ ERRORS: Final = {
     "sendmmsg": _SEND,
     "recvmsg": (EINTR, EAGAIN, ENOBUFS, ENOMEM),
     "recvmmsg": _RECEIVE,
-    "readv": _RECEIVE,
     "epoll_pwait": (EINTR,),
     "ppoll": (EINTR, ENOMEM),
     "futex": (EINTR, EAGAIN, ENOMEM),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import psutil
 
-from fastun.lab.host import LabError
+from fastun.lab.host import LabError, wait_until
 from fastun.lab.tunnel import (
     CLIENT_ADDRESSES,
     SERVER_ADDRESSES,
@@ -26,6 +26,7 @@ from tests.support.failing_calls import GATEWAY, FailingCalls, build
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from fastun.lab.network import Lab
@@ -98,12 +99,21 @@ class FaultedTunnel:
         return 0.0
 
     def worker(self, role: str) -> psutil.Process:
-        """Return a worker, or another process with that title."""
+        """Return a worker, or another process with that title, as soon as there is one."""
+        found: list[psutil.Process] = []
+
+        def is_there() -> bool:
+            found.extend(self._with_title(role))
+            return bool(found)
+
+        wait_until(is_there, f"a {role}", timeout_s=5)
+        return found[0]
+
+    def _with_title(self, role: str) -> Iterator[psutil.Process]:
         for child in psutil.Process(self.client.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if child.cmdline()[:1] in ([f"fastun: {role}/0"], [f"fastun: {role}"]):
-                    return child
-        raise LabError(f"no {role}")
+                    yield child
 
     def seconds_until_good(self) -> float:
         """Return how long from now it takes until a packet makes its way, there and back."""

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastun.host.process.main import TITLE
+
 if TYPE_CHECKING:
     from fastun.lab.host import Host
 
@@ -46,3 +48,8 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
+
+
+def is_host_process(pid: int) -> bool:
+    """Return whether it is the process of a fastun that changes the host."""
+    return Path("/proc", str(pid), "cmdline").read_bytes().startswith(TITLE.encode() + b"\0")
