@@ -28,6 +28,10 @@ static int is_secret(const void *memory) {
 }
 
 static int prepare(void) {
+#ifdef FASTUN_BESIDE_ANOTHER /* a test's second copy of this code in a process: the first has done it */
+    if (gcry_control(GCRYCTL_ANY_INITIALIZATION_P) != 0)
+        return 0;
+#endif
     /* What is allocated already would be freed by the wrong function. */
     if (gcry_control(GCRYCTL_ANY_INITIALIZATION_P) != 0)
         return -EBUSY;

@@ -95,11 +95,24 @@ static void frames_of_a_tap_device_go_by_the_packet_in_them_or_by_mac_addresses(
     CHECK(flow_of(MODE_TAP, frame, sizeof frame) != number);
 }
 
+/* Found by fuzz_headers: two VLAN tags, and 14 bytes of an IPv6 header. On the heap, for ASan. */
+static void a_frame_that_ends_inside_its_header_is_not_read_beyond(void) {
+    enum { SHORT = ETHERNET_HEADER_SIZE + 2 * VLAN_TAG_SIZE + 14 };
+    const uint8_t tags[] = {0x81, 0x00, 0, 1, 0x81, 0x00, 0, 2, 0x86, 0xdd, IPV6_VERSION_PLAIN};
+    uint8_t *frame = calloc(1, SHORT);
+    CHECK(frame != NULL);
+    memcpy(frame + 2 * MAC_SIZE, tags, sizeof tags);
+    CHECK(ethernet_find_ip(frame, SHORT) > 0);
+    CHECK(flow_of(MODE_TAP, frame, SHORT) < N_FLOWS);
+    free(frame);
+}
+
 int main(void) {
     RUN(a_flow_has_one_number_whatever_else_its_packets_say);
     RUN(flows_are_spread_over_all_numbers);
     RUN(all_fragments_of_a_packet_are_of_one_flow);
     RUN(what_is_without_ports_goes_by_its_addresses);
     RUN(frames_of_a_tap_device_go_by_the_packet_in_them_or_by_mac_addresses);
+    RUN(a_frame_that_ends_inside_its_header_is_not_read_beyond);
     return EXIT_SUCCESS;
 }

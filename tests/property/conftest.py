@@ -15,6 +15,8 @@ import cffi
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fastun.native import sealing_library
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -194,7 +196,7 @@ def _build(directory: Path) -> ModuleType:
         sources=[str(path) for path in sorted(CSRC.rglob("*.c"))],
         include_dirs=[str(CSRC)],
         libraries=["gcrypt"],  # without its faster fellow: sealing is tested elsewhere
-        extra_compile_args=["-std=c11", "-O1", "-g"],
+        extra_compile_args=["-std=c11", "-O1", "-g", "-DFASTUN_BESIDE_ANOTHER"],
     )
     shared_object = ffi.compile(tmpdir=str(directory))
     spec = importlib.util.spec_from_file_location("fastun_internals", shared_object)
@@ -207,5 +209,6 @@ def _build(directory: Path) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def internals(tmp_path_factory: pytest.TempPathFactory) -> Internals:
+    assert sealing_library()  # libgcrypt is prepared once a process: by fastun's own copy, first
     module = _build(tmp_path_factory.mktemp("internals"))
     return Internals(module.ffi, module.lib)
