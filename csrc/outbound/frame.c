@@ -191,7 +191,7 @@ static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_lin
 static uint32_t find_flow(const struct tun_reader *reader, struct tun_reader_link *link,
                           const struct frame *frame, unsigned slot) {
     _Atomic uint64_t *since_ns = &reader->loop.peers->by_link_writer[slot].waiting_since_ns;
-    if (link->format.is_datagram)
+    if (link->format.is_datagram || reader->keeps_all)
         return 0;
     link->has_waited |= atomic_load_explicit(since_ns, memory_order_relaxed) != 0;
     return link->has_waited ? 1 + flow_of(reader->loop.mode, frame_packet(frame), frame->length)

@@ -117,13 +117,14 @@ static bool may_work_again(int error) {
            error == EPERM || error == EACCES;
 }
 
-/* Nothing was read: usually because there is nothing. */
+/* Nothing was read: usually because there is nothing, which says nothing of what else there is to do
+ * (the hairpin, what waits for a session or a rate limit): EAGAIN is no refusal. */
 static enum step read_failed(struct tun_reader *reader, int error, size_t n_frames) {
     struct loop *loop = &reader->loop;
     loop->error = error;
     if (!may_work_again(error))
         return STEP_DEVICE_GONE;
-    if (n_frames == 0)
+    if (n_frames == 0 && error != EAGAIN)
         pace_refused();
     return STEP_IDLE;
 }

@@ -47,7 +47,7 @@ struct tun_reader {
     struct loop_socket sockets[N_SOCKETS]; /* as the link-writer's */
     size_t mss_mtu;                        /* TCP is to fit this; 0: as it likes */
     struct answer_limit answers;           /* which packets ICMP answers */
-    bool keeps_all;                        /* drops nothing for its delay; for tests that count */
+    bool keeps_all;                        /* of all, in order: for tests that count */
     struct device_hold hold;
     struct sending_counters *sending; /* NULL: the wire is not sealed */
     struct splitting *splitting;      /* the frame that is being split */

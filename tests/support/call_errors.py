@@ -32,7 +32,7 @@ _RECEIVE = (EINTR, EAGAIN, ENOBUFS, ENOMEM, ECONNREFUSED, EHOSTUNREACH, EPERM)
 
 #: Of workers.
 ERRORS: Final = {
-    "read": (EINTR, EAGAIN, ENOBUFS, ENOMEM, EPERM, EIO),
+    "read": (EINTR, ENOBUFS, ENOMEM, EPERM, EIO),  # EAGAIN: the device is empty, as ppoll says
     "write": (EINTR, EAGAIN, ENOBUFS, ENOMEM, EPERM, EIO),
     "writev": (EINTR, EAGAIN, ENOBUFS, ENOMEM, ENETUNREACH, EHOSTUNREACH, EPERM, EIO),
     "sendmsg": _SEND,
