@@ -118,7 +118,7 @@ static bool may_work_again(int error) {
 }
 
 /* Nothing was read: usually because there is nothing, which says nothing of what else there is to do
- * (the hairpin, what waits for a session or a rate limit): EAGAIN is no refusal. */
+ * (the hairpin, what waits for a session or a rate limit): EAGAIN refuses nothing. */
 static enum step read_failed(struct tun_reader *reader, int error, size_t n_frames) {
     struct loop *loop = &reader->loop;
     loop->error = error;

@@ -62,7 +62,12 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
             tasks.append(_remember(owner.listening, owner.datagrams))
     if streams:
         acceptor = Acceptor(
-            owner.listening.streams, owner.handshaker, owner, outside.inside, owner.counts
+            owner.listening.streams,
+            owner.handshaker,
+            owner,
+            outside.inside,
+            owner.counts,
+            turn_away=outside.sockets.turn_away,
         )
         owner.listening.leave_stream = acceptor.leave
         tasks.append(acceptor.run())

@@ -24,6 +24,7 @@ from fastun.host.journal.journal import Journal
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import INTERFACE, SERVER_ADDRESSES, add_peer, start_gateway
+from tests.support.kill_all import kill_all
 from tests.support.plain_peer import checksum
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def test_what_a_killed_gateway_leaves_goes_with_the_next_start(
 ) -> None:
     client = hosts[1]
     gateway = connect('table = "auto"', allowed_ips=ALL)
+    kill_all(client)
     gateway.stop(signal.SIGKILL)
     wait_until(lambda: INTERFACE not in client.devices(), "the device is gone")
     assert tables(client) == [TABLE]

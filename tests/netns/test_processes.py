@@ -120,7 +120,7 @@ def start(
     way: str = request.param
     directory = tmp_path_factory.mktemp(way)
     for above in (directory, *directory.parents):
-        if above.stat().st_uid == 0 and above.name.startswith("pytest-"):
+        if above.stat().st_uid == 0 and above.name.startswith(("pytest-", "popen-")):
             above.chmod(0o755)
     log_file = directory / "log"
     with log_file.open("wb") as log:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from fastun.host.process import supply_messages as messages
@@ -52,6 +52,11 @@ class GatewaySockets:
     def icmp(self, kind: Kind, family: int, ports: list[int]) -> socket.socket:
         """As SocketMaker."""
         return self._made(messages.MakeIcmp(kind=kind, family=_version(family), ports=tuple(ports)))
+
+    def turn_away(self, listener: socket.socket, sources: Sequence[bytes]) -> None:
+        """As SocketMaker, in a moment: the event loop does not wait for it."""
+        asked = messages.TurnAway(descriptor=listener.fileno(), sources=tuple(sources))
+        self._host.tell(asked)
 
     def channel(self) -> tuple[socket.socket, socket.socket]:
         """As SocketMaker."""

@@ -32,7 +32,9 @@ from fastun.host.process.supply_messages import (
     Version,
 )
 from fastun.host.run_directory import ControlSocket
+from fastun.host.sockets import syn_filter
 from fastun.host.sockets.maker import OwnSockets
+from fastun.host.sockets.syn_filter import IPV4_SOURCE_BYTES, IPV6_SOURCE_BYTES
 from fastun.peers.terms import Usage
 from fastun.state_file import OwnFiles
 
@@ -71,6 +73,7 @@ class Supply:
         """What does each request."""
         return {
             messages.MakeListener: self.listener,
+            messages.TurnAway: self.turn_away,
             messages.MakeDatagrams: self.datagrams,
             messages.MakeOutgoing: self.outgoing,
             messages.MakeIcmp: self.icmp,
@@ -112,6 +115,21 @@ class Supply:
             self._ports.clear()
         self._ports.add(made.getsockname()[1])
         return _made(made)
+
+    def turn_away(self, asked: messages.TurnAway) -> None:
+        """Have the kernel drop what comes from some sources to a listener of the gateway.
+
+        Where the kernel does not let us (it has no memory, or this process lacks CAP_SYS_PTRACE),
+        the gateway goes on refusing them by itself.
+        """
+        if any(len(each) not in (IPV4_SOURCE_BYTES, IPV6_SOURCE_BYTES) for each in asked.sources):
+            raise Unasked("a source that cannot be an address")
+        try:
+            is_listener = syn_filter.attach_in(self._gateway_pid, asked.descriptor, asked.sources)
+        except OSError:
+            return
+        if not is_listener:
+            raise Unasked("a filter for what does not listen")
 
     def outgoing(self, asked: messages.MakeOutgoing) -> Answered:
         """Make one that has the mark."""

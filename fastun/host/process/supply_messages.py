@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from fastun.host.process.messages import Message, Networks, Port, Text
+from fastun.host.sockets.syn_filter import IPV4_SOURCE_BYTES, IPV6_SOURCE_BYTES, SOURCES_MAX
 from fastun.vocabulary import Transport
 
 #: Its own files in the state directory, each named after a key.
@@ -21,6 +22,10 @@ PORTS_MAX: Final = 64
 Zone = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 Ports = Annotated[tuple[Port, ...], Meta(max_length=PORTS_MAX)]
 Family = Literal[4, 6]
+Sources = Annotated[
+    tuple[Annotated[bytes, Meta(min_length=IPV4_SOURCE_BYTES, max_length=IPV6_SOURCE_BYTES)], ...],
+    Meta(max_length=SOURCES_MAX),
+]
 
 
 # -- asked ------------------------------------------------------------------------------------
@@ -43,6 +48,13 @@ class MakeDatagrams(Message, frozen=True):
     port: Port
     zone: Zone = 0
     is_beside: bool = False
+
+
+class TurnAway(Message, frozen=True):
+    """`SocketMaker.turn_away`, of the gateway's listening socket with this number."""
+
+    descriptor: Annotated[int, Meta(ge=0, le=0x7FFFFFFF)]
+    sources: Sources
 
 
 class MakeOutgoing(Message, frozen=True):

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal, Protocol
 
-from fastun.host.sockets import binding, icmp_filter
+from fastun.host.sockets import binding, icmp_filter, syn_filter
 from fastun.host.sockets.address import EndpointAddress
 
 #: What a listener is for.
@@ -52,6 +52,9 @@ class SocketMaker(Protocol):
 
     def icmp(self, kind: icmp_filter.Kind, family: int, ports: list[int]) -> socket.socket:
         """Return a raw socket that hears ICMP of a kind about datagrams from our ports."""
+
+    def turn_away(self, listener: socket.socket, sources: Sequence[bytes]) -> None:
+        """Drop what comes from these sources to a listener, as `syn_filter.attach`."""
 
     def channel(self) -> tuple[socket.socket, socket.socket]:
         """Return the ends of a control channel (fastun/lane/channel.py)."""
@@ -95,6 +98,10 @@ class OwnSockets:
             icmp_filter.attach_filter(made, icmp_filter.program_of(kind, family, ports))
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ICMP_BUFFER_BYTES)
         return made
+
+    def turn_away(self, listener: socket.socket, sources: Sequence[bytes]) -> None:
+        """As SocketMaker."""
+        syn_filter.attach(listener, sources)
 
     def channel(self) -> tuple[socket.socket, socket.socket]:
         """As SocketMaker."""

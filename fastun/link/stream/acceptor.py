@@ -15,13 +15,14 @@ import socket
 import msgspec
 
 from fastun import descriptors, log
+from fastun.host.sockets.syn_filter import attach, detach
 from fastun.link.hello import HelloError
 from fastun.link.inside import Inside
 from fastun.link.source_limits import HANDSHAKES_PER_SECOND, SourceLimits, name_of, source_of
-from fastun.link.stream import listener_filter, sockets
+from fastun.link.stream import sockets
 from fastun.link.stream.arrivals import Arrival, Arrivals
 from fastun.link.stream.handshake import Handshaker
-from fastun.link.stream.listener_filter import TurnedAway
+from fastun.link.stream.listener_filter import Attach, TurnedAway
 from fastun.link.stream.owner import StreamOwner
 from fastun.session.refusal import HandshakeError
 
@@ -61,6 +62,8 @@ class Acceptor:
         owner: StreamOwner,
         inside: Inside,
         counts: ConnectionCounts,
+        *,
+        turn_away: Attach = attach,
     ) -> None:
         """Prepare to accept from ``listeners``, which stay the caller's to close.
 
@@ -75,7 +78,7 @@ class Acceptor:
         self._has_refused = False
         self._warned_s = float("-inf")
         self._limits = SourceLimits()
-        self._turned_away = TurnedAway(self._listeners, self._on_dropped)
+        self._turned_away = TurnedAway(self._listeners, self._on_dropped, turn_away)
         self._arrivals = Arrivals(handshaker, self._begin, self._on_refused, self._on_failed)
         self._handshaking: set[asyncio.Task[None]] = set()
         self._log = log.get("link")
@@ -191,7 +194,7 @@ class Acceptor:
                     self._counts.refused += 1
                     return
                 sockets.tune(connection)
-                listener_filter.detach(connection)
+                detach(connection)
                 if not await self._has_room():
                     self._counts.refused += 1
                     self._log.debug("refused: another client is connected", remote=remote)

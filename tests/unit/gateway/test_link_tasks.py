@@ -11,6 +11,7 @@ import pytest
 from fastun.config.settings import Options, Role, load
 from fastun.endpoint import Endpoint
 from fastun.gateway.link_tasks import LinkOwner, link_tasks
+from fastun.host.sockets.maker import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,7 @@ def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOw
             settings=dataclasses.replace(settings, **fields),
             lane=None,
             links=None,
-            outside=SimpleNamespace(names=None, inside=None),
+            outside=SimpleNamespace(names=None, inside=None, sockets=OWN),
             listening=SimpleNamespace(streams=None, run=_listening),
             handshaker=SimpleNamespace(opening_bytes=0),
             datagrams=SimpleNamespace(begin_all=lambda: begun.append("all")) if has_udp else None,

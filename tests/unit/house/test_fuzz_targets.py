@@ -44,7 +44,7 @@ WITHOUT: dict[str, str] = {
         host/hooks/runner.py:HookRunner._read lane/packing.py:prepare lane/template.py:Template.fork
         lane/template.py:Template.is_ready lane/template.py:_answer
         lane/template_process.py:_fork_until_child
-        link/refusals.py:fingerprint link/stream/listener_filter.py:program
+        link/refusals.py:fingerprint host/sockets/syn_filter.py:program
         metrics/readings.py:of_rings native/host.py:sealing_library native/vocabulary.py:_names
         peers/rows.py:terms_text peers/server_key.py:_text
         peers/store.py:PeerStore.remember_server status/peer_report.py:_age

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun.host.sockets.syn_filter import attach, detach
 from fastun.link.source_limits import source_of
 from fastun.link.stream import listener_filter
-from fastun.link.stream.listener_filter import TurnedAway, attach, detach
+from fastun.link.stream.listener_filter import TurnedAway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
