@@ -67,18 +67,19 @@ class Watched(transport.SessionKeys):
         return keys
 transport.SessionKeys = Watched
 def watched(settings, **more):
-    threading.Thread(target=watch, daemon=True).start()
+    # Opened while the gateway may still write files.
+    file = open(os.environ["FASTUN_AGES"] + str(os.getpid()), "a")
+    threading.Thread(target=watch, args=(file,), daemon=True).start()
     run(settings, constants, **more)
 gateway.run = watched
 def age_s(keys):
     now_s = clock.boottime_s()
     return now_s - getattr(keys, "created_s", now_s)  # None: gone; without the field: being made
-def watch():
+def watch(file):
     while True:
         time.sleep(0.1)
         ages = [age_s(each()) for each in tuple(made)]
-        with open(os.environ["FASTUN_AGES"] + str(os.getpid()), "a") as file:
-            print(max(ages, default=0.0), file=file, flush=True)
+        print(max(ages, default=0.0), file=file, flush=True)
 from fastun.command.cli import main
 main()
 """
