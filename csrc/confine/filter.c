@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "confine/architecture.h"
+#include "confine/bpf.h"
 #include "confine/calls.h"
 
 /* asm-generic/siginfo.h: what si_code says of a SIGSYS that a filter sends. */
@@ -83,23 +84,6 @@ static const struct line lines[] = {CONFINE_CALLS(LINE)};
 enum { N_LINES = sizeof lines / sizeof *lines };
 
 /* -- the program ------------------------------------------------------------------------------- */
-
-struct writer {
-    struct sock_filter *program;
-    size_t length;
-};
-
-static void add(struct writer *to, uint16_t code, uint32_t k, uint8_t if_true, uint8_t if_false) {
-    to->program[to->length++] = (struct sock_filter){code, if_true, if_false, k};
-}
-
-static void load(struct writer *to, size_t offset) {
-    add(to, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
-}
-
-static void end_with(struct writer *to, uint32_t action) {
-    add(to, BPF_RET | BPF_K, action, 0, 0);
-}
 
 static void load_call(struct writer *to) {
     load(to, offsetof(struct seccomp_data, nr));

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "confine/architecture.h"
+#include "confine/bpf.h"
 #include "confine/filter.h"
 #include "confine/gateway.h"
 
@@ -41,23 +42,6 @@ static const uint32_t refused[] = {
     SYS_swapoff, SYS_acct, SYS_quotactl, SYS_fanotify_init, SYS_personality, SYS_io_setup, 425, 426,
     427, /* io_uring */
 };
-
-struct writer {
-    struct sock_filter program[FILTER_LENGTH_MAX];
-    size_t length;
-};
-
-static void add(struct writer *to, uint16_t code, uint32_t k, uint8_t if_true, uint8_t if_false) {
-    to->program[to->length++] = (struct sock_filter){code, if_true, if_false, k};
-}
-
-static void load(struct writer *to, size_t offset) {
-    add(to, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
-}
-
-static void end_with(struct writer *to, uint32_t action) {
-    add(to, BPF_RET | BPF_K, action, 0, 0);
-}
 
 /* If the call is this one, the next `n` instructions, else those behind them. */
 static void if_call(struct writer *to, uint32_t call, uint8_t n) {
@@ -111,7 +95,8 @@ static size_t make(struct writer *to) {
 }
 
 int gateway_filter_install(void) {
-    struct writer to = {.length = 0};
+    struct sock_filter instructions[FILTER_LENGTH_MAX];
+    struct writer to = {instructions, 0};
     if (make(&to) == 0)
         return -ENOSYS;
     struct sock_fprog program = {.len = (unsigned short)to.length, .filter = to.program};

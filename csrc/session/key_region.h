@@ -14,7 +14,7 @@
  * Python, for as long as its SessionKeys are referred to. A successor of a killed worker is sent the
  * same names again (KeyInstaller) and finds the same keys.
  *
- * The generation of a place is 0 while there is no key in it or one is being written, so a
+ * The generation of a place is 0 while the place is empty or being written, so a
  * half-written key is never used, and no two keys of a region have the same generation, so a name
  * that is out of date finds nothing. (Order: a writer sets 0, release fence, key, release store of
  * the generation; a reader loads the generation with acquire, copies, acquire fence, looks again.)
