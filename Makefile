@@ -24,11 +24,12 @@ TUNNEL_FOLDERS = tests/netns tests/fault tests/interop tests/attack
 timed = @start=$$(date +%s); echo "== $(1)"; $(2); status=$$?; \
 	echo "== $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
-# Run pytest many at once; what fails then runs again with nothing beside it, and that counts. These
-# tests watch seconds go by, and two processors have four tunnels to run: $(call at_once,HOW,FOLDERS)
-at_once = python -m pytest -q $(1) -m "not alone" $(2) || { [ $$? -eq 1 ] && \
-	echo "== what failed beside others runs again alone" && \
-	python -m pytest -q --last-failed --last-failed-no-failures none -m "not alone" $(2); }
+# Run pytest; what fails runs again with nothing beside it, and that counts. These tests watch seconds
+# go by, on machines that others use too, and what only ever fails once is in the output for us to
+# find: $(call tests,MARK,HOW,FOLDERS)
+tests = python -m pytest -q $(2) -m "$(1)" $(3) || { [ $$? -eq 1 ] && \
+	echo "== what failed runs again alone" && \
+	python -m pytest -q --last-failed --last-failed-no-failures none -m "$(1)" $(3); }
 
 .PHONY: check quick lint types native fuzz unit tunnels alone test security mutation soak reliability micro clean
 .NOTPARALLEL:
@@ -67,13 +68,13 @@ fuzz:
 test: unit tunnels alone
 
 unit:
-	$(call timed,unit,$(call at_once,$(UNITS_AT_ONCE),$(UNIT_FOLDERS)))
+	$(call timed,unit,$(call tests,not alone,$(UNITS_AT_ONCE),$(UNIT_FOLDERS)))
 
 tunnels:
-	$(call timed,tunnels,$(call at_once,$(TUNNELS_AT_ONCE),$(TUNNEL_FOLDERS)))
+	$(call timed,tunnels,$(call tests,not alone,$(TUNNELS_AT_ONCE),$(TUNNEL_FOLDERS)))
 
 alone:
-	$(call timed,alone,python -m pytest -q -m alone)
+	$(call timed,alone,$(call tests,alone))
 
 # The checks that SECURITY.md rests on, turned round one at a time: one part of the list.
 security:

@@ -150,10 +150,14 @@ class GatewayProcess:
         self.asked_to_stop = True
         self.process.send_signal(number)
         try:
-            return self.process.wait(timeout_s)
+            code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
             message = f"fastun {self.role} did not end within {timeout_s:g} s of {number.name}"
             raise GatewayFailed(message, self.log_tail()) from error
+        if code:  # for whoever finds it unexpected
+            lines = (f"fastun {self.role} ended with code {code}:", *self.log_tail(20))
+            sys.stderr.write("\n".join((*lines, "")))
+        return code
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def test_a_bridge_that_is_not_there_is_waited_for_and_joined(office: Office) -> 
     assert "not a port of bridge br0" in reason
     office.make_bridge()
     wait_until(office.is_port, "it has joined", timeout_s=10)
-    assert office.says("the bridge is there now")
+    wait_until(lambda: office.says("the bridge is there now"), "the log says so", timeout_s=5)
     wait_until(lambda: office.network.server.get("/readyz")[0] == 200, "ready", timeout_s=5)
 
 
