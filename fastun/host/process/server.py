@@ -108,6 +108,8 @@ class HostServer:
     async def _run_beside(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work
+        except AskedToStop:
+            return
         except FastunError as error:
             self._send(NOTICE, messages.Lost(text=str(error)))
 
