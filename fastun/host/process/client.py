@@ -160,7 +160,7 @@ class HostClient:
 
     @staticmethod
     def _answered(waiting: Future[Received], expected: type[Answer]) -> tuple[Answer, list[int]]:
-        _, answer, descriptors = waiting.result()
+        _, answer, descriptors, _ = waiting.result()
         if isinstance(answer, Failed):
             close_all(descriptors)
             raise _error_of(answer)

@@ -103,6 +103,19 @@ def test_fifty_thousand_networks_are_one_request(host: HostClient) -> None:
     host.have(messages.RouteBehind())
 
 
+def test_what_is_handled_at_once_is_bounded_in_all(host: HostClient) -> None:
+    many = tuple(f"10.{n >> 8}.{n & 255}.0/24" for n in range(400_000))  # 5 MiB
+    host.have(messages.RouteBehind(networks=many))  # alone it may be as long as it is
+    held = host.tell(messages.FollowEndpoints())  # waits for three others
+    with pytest.raises(RuntimeFailure, match="more than 4 MiB of requests"):
+        host.have(messages.RouteBehind(networks=many))
+    host.have(messages.RouteBehind(networks=many[:100_000]))
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda _: host.have(messages.FollowEndpoints()), range(3)))
+    assert held.exception(5) is None
+    host.have(messages.RouteBehind(networks=many))
+
+
 def test_several_threads_ask_at_once(host: HostClient) -> None:
     with ThreadPoolExecutor(4) as threads:  # each waits for the others
         list(threads.map(lambda _: host.have(messages.FollowEndpoints()), range(4)))
