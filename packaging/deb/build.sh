@@ -98,6 +98,7 @@ say "building the package"
 (cd "$work" && dpkg-buildpackage -b -us -uc -tc) >"$here/.package/deb.log" 2>&1 ||
     die "that failed; see .package/deb.log"
 mkdir -p "$here/dist"
+rm -f "$here"/dist/fastun_*
 mv "$here/.package/fastun_${version}-1_amd64.deb" "$here/dist/"
 cp "$work/sbom.cdx.json" "$here/dist/fastun_${version}-1_amd64.cdx.json"
 echo "$here/dist/fastun_${version}-1_amd64.deb"

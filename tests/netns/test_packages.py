@@ -7,13 +7,16 @@ server 10.0.0.1  ===veth===  laptop 10.0.0.2     each with the package in a root
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import fastun
 from fastun.lab.host import wait_until
 from tests.support.fresh_root import RELEASES, ROOT, FreshRoot
 
@@ -31,6 +34,16 @@ pytestmark = [
 ]
 DIST = ROOT / "dist"
 LIMIT_S = 60.0
+_SCRAPE = """
+import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:10055/metrics").read().decode())
+"""
+_TAB_IN_BASH = """
+source /usr/share/bash-completion/completions/fastun
+COMP_WORDS=(fastun peer show l) COMP_CWORD=3
+_fastun_completion fastun l show
+printf '%s' "${COMPREPLY[*]}"
+"""
 
 
 def package(pattern: str) -> Path:
@@ -52,16 +65,16 @@ def wired(lab: Lab, hosts: tuple[Host, Host]) -> tuple[Host, Host]:
     return hosts
 
 
-def first_packet(root: FreshRoot, hosts: tuple[Host, Host], logs: Path, fastun: str) -> None:
+def first_packet(root: FreshRoot, hosts: tuple[Host, Host], logs: Path, command: str) -> None:
     """Start both ends, and return when a packet has come back through the tunnel."""
     server, client = hosts
-    serving = root.spawn(server, logs / "server.log", fastun, "serve", "--address", "10.9.0.1/24")
+    serving = root.spawn(server, logs / "server.log", command, "serve", "--address", "10.9.0.1/24")
     wait_until(lambda: server.listens(51820, udp=True), "the server", timeout_s=30)
-    adding = (fastun, "peer", "add", "laptop", "--endpoint", "udp://10.0.0.1")
+    adding = (command, "peer", "add", "laptop", "--endpoint", "udp://10.0.0.1")
     file = root.run(*adding, host=server)
     (root.path / "root" / "laptop.toml").touch(0o600)
     (root.path / "root" / "laptop.toml").write_text(file)
-    dialling = root.spawn(client, logs / "client.log", fastun, "connect", "/root/laptop.toml")
+    dialling = root.spawn(client, logs / "client.log", command, "connect", "/root/laptop.toml")
 
     def answers() -> bool:
         for process in (serving, dialling):
@@ -69,6 +82,8 @@ def first_packet(root: FreshRoot, hosts: tuple[Host, Host], logs: Path, fastun: 
         return client.run("ping", "-c1", "-W1", "10.9.0.1", check=False).returncode == 0
 
     wait_until(answers, "the first packet", timeout_s=30, interval_s=0.01)
+    metrics = server.run(sys.executable, "-c", _SCRAPE).stdout
+    assert re.search(rf'fastun_info{{.*version="{fastun.__version__}"', metrics)
     for process in (dialling, serving):
         process.terminate()
         assert process.wait(15) == 0
@@ -87,9 +102,12 @@ def test_the_deb_makes_a_tunnel_within_a_minute_and_is_removed_without_a_trace(
     figures.worst("from the package to the first packet, five commands", took, "s")
     assert took < LIMIT_S
 
-    assert "libgcrypt, " not in root.run("fastun", "doctor", "--json", check=False)
+    asked = root.run("dpkg-query", "--show", "--showformat=${Version}", "fastun")
+    assert asked == f"{fastun.__version__}-1"
+    assert root.run("fastun", "--version") == f"fastun {fastun.__version__}\n"
     root.run("apt-get", "install", "-y", "--reinstall", "/root/fastun.deb")
-    root.run("fastun", "peer", "list", host=wired[0])
+    completed = root.run("bash", "-c", _TAB_IN_BASH, host=wired[0])
+    assert completed == "laptop"
     (root.path / "etc" / "fastun" / "office.toml").touch(0o600)
     root.run("apt-get", "purge", "-y", "fastun")
     left = root.run("find", "/usr", "/var/lib", "/etc", "/run", "-xdev", "-name", "*fastun*")

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
@@ -107,7 +108,10 @@ def test_command_metrics_and_installation_have_one_version() -> None:
     )
     # fmt: on
     assert said.stdout == f"fastun {fastun.__version__}\n"
-    assert readings.__version__ == fastun.__version__
+    configuration = SimpleNamespace(wire="wireguard", mode="tun", interface="fastun0")
+    source: Any = SimpleNamespace(gateway=SimpleNamespace(configuration=configuration))
+    ((labels, _),) = readings.info(source)
+    assert labels[0] == fastun.__version__
     assert importlib.metadata.version("fastun") == fastun.__version__
 
 
