@@ -18,6 +18,7 @@ from fastun import __version__, ending, imports
 from fastun.command.capture_cli import capture
 from fastun.command.completion import completion, interface_names, peer_names
 from fastun.command.disconnect_cli import disconnect
+from fastun.command.fleet_cli import fleet
 from fastun.command.grafana_cli import grafana
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
@@ -292,6 +293,7 @@ for command in (
     capture,
     completion,
     disconnect,
+    fleet,
     grafana,
     install_service,
     keygen,
