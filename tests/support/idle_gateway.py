@@ -60,7 +60,7 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
             device=device,
             links=LinkTable(lane, hello.format_without_peer(settings)),
             peer_slots=peer_slots,
-            peer_sync=SimpleNamespace(own=KeyPair(bytes(32), bytes(32))),
+            peer_sync=SimpleNamespace(own=KeyPair(bytes(32), bytes(32)), fleet=None),
             handshaker=None,
             sockets=udp.UdpSockets((), offload=False),
             listening=SimpleNamespace(waits_for=tuple),
