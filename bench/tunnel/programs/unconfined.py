@@ -27,12 +27,13 @@ def main() -> None:
     from fastun.command.cli import main as run  # noqa: PLC0415 (after what is replaced below)
     from fastun.gateway import gateway  # noqa: PLC0415 (as above)
 
-    plan_of = gateway.plan_of
+    replaced: Any = gateway
+    plan_of = replaced.plan_of
 
     def without_secret_memory(*arguments: Any) -> Any:
         return structs.replace(plan_of(*arguments), secret_keys=False)
 
-    gateway.plan_of = without_secret_memory
+    replaced.plan_of = without_secret_memory
     run()
 
 
