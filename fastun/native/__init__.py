@@ -35,6 +35,7 @@ from fastun.native.host import (
     trim_memory,
 )
 from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
+from fastun.native.lanes import LANES_MAX, Crossing
 from fastun.native.shared import COUNT_MAX, MacAddress, MacTable, PeerTable, Ring, Stats, bounded
 from fastun.native.vocabulary import (
     CALLS,
@@ -87,6 +88,7 @@ __all__ = [
     "DROPS",
     "INITIATION_BYTES",
     "KEY_ROLES",
+    "LANES_MAX",
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
     "PEER_SLOTS",
@@ -100,6 +102,7 @@ __all__ = [
     "CaptureStage",
     "Confined",
     "CounterSource",
+    "Crossing",
     "Drop",
     "Joins",
     "KeyArea",
