@@ -216,6 +216,7 @@ def _lane(lane: LaneView) -> LaneStatus:
         lane=lane.index,
         hand_over=lane.waiting.hands_over,
         spin_microseconds=lane.waiting.spin_us,
+        crossed_packets=lane.workers["tun-reader"].counters["crossed"],
         outbound=_direction(lane, "outbound", "tun-reader", "link-writer"),
         inbound=_direction(lane, "inbound", "link-reader", "tun-writer"),
     )

@@ -47,12 +47,14 @@ class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One lane.
 
     ``hand_over``: its readers do the step of a writer that sleeps themselves. ``spin_microseconds``
-    is how long a writer looks for the next packet before it sleeps.
+    is how long a writer looks for the next packet before it sleeps. ``crossed_packets`` went from
+    its tun-reader to those of other lanes, which carry their peers.
     """
 
     lane: int
     hand_over: bool = False
     spin_microseconds: int = 0
+    crossed_packets: int = 0
     outbound: Direction
     inbound: Direction
 
