@@ -29,6 +29,7 @@ from fastun.host.process.channel import DESCRIPTORS_MAX, MESSAGE_BYTES_MAX, Host
 from fastun.host.process.client import HostClient
 from fastun.host.process.messages import Begun, Changed
 from fastun.host.process.server import HostServer
+from tests.support.hijacked import held_by_another
 from tests.support.host_serving import host_process
 
 if TYPE_CHECKING:
@@ -166,6 +167,16 @@ def test_a_host_process_that_dies_is_said_once_and_nothing_waits_for_it(host: Ho
     assert len(lost) == 1
     host.follow(lambda _: None, lost.append)
     assert len(lost) == 2, "who follows later hears of it, too"
+
+
+def test_one_that_dies_in_a_debuggers_hands_does_not_hold_up_the_end() -> None:
+    with host_process() as (end, pid, _):
+        asked = HostClient(end, pid)
+        with held_by_another(pid):
+            os.kill(pid, signal.SIGKILL)
+            begun_s = time.monotonic()
+            asked.close()
+            assert time.monotonic() - begun_s < client.END_LIMIT_S
 
 
 def test_one_that_hangs_is_not_waited_for_for_ever(
