@@ -51,7 +51,7 @@ class Field(NamedTuple):
 
 
 def sections() -> dict[str, str]:
-    """Return the names of the sections by what stands above each in a file."""
+    """Return the names of the sections by their headings in a file."""
     return {
         f"[[{each.name}]]" if each.default == () else f"[{each.name}]": each.name
         for each in structs.fields(Document)

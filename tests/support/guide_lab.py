@@ -138,7 +138,7 @@ class GuideLab:
             )
             # fmt: on
             said = done.stdout + done.stderr
-            if done.returncode == 0 and command.pattern().search(said):
+            if done.returncode == 0 and command.is_in(said):
                 return
             if not _PATIENT.match(command.line) or time.monotonic() > deadline:
                 raise WrongOutputError(

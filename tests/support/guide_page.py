@@ -44,10 +44,15 @@ class Command:
     where: str
     expected: list[str] = field(default_factory=list)
 
-    def pattern(self) -> re.Pattern[str]:
-        """Return what its output must contain; `...` stands for any text, alone for any lines."""
-        whole = r"[\s\S]*?".join(re.escape(line) for line in self.expected)
-        return re.compile(whole.replace(re.escape("..."), r"[\s\S]*?"))
+    def is_in(self, output: str) -> bool:
+        """Whether all that is expected is in an output, in order; `...` is any text."""
+        position = 0
+        for part in re.split(r"\.\.\.|\n", "\n".join(self.expected)):
+            found = output.find(part, position)
+            if found < 0:
+                return False
+            position = found + len(part)
+        return True
 
 
 @dataclass(slots=True)
