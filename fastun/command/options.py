@@ -112,8 +112,7 @@ _TUNNEL_OPTIONS = (
     ),
     click.option(
         "--lanes",
-        type=int,
-        metavar="N",
+        metavar="N|auto",
         help=or_else(
             _about("lanes"),
             _INTERFACE.lanes,

@@ -25,7 +25,7 @@ from fastun.config.sections.base import Secret, Section
 from fastun.config.sections.interface import InterfaceSection
 from fastun.config.sections.peer import LimitTable, Moment, PeerSection, QuotaTable
 from fastun.config.sections.running import HooksSection, LogSection, MetricsSection, WorkersSection
-from fastun.config.sections.serving import ForwardSection, ListenSection, PushSection
+from fastun.config.sections.serving import FleetSection, ForwardSection, ListenSection, PushSection
 from fastun.errors import ConfigError, nearest, quote
 
 # 130,560 allowed IPs, as WireGuard's own tests load, are 2 MiB, and 100,000 peers 12. This bounds
@@ -41,6 +41,7 @@ class Document(Section, frozen=True):
     push: PushSection | None = None
     forward: ForwardSection | None = None
     hooks: HooksSection | None = None
+    fleet: FleetSection | None = None
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
     workers: WorkersSection = WorkersSection()
@@ -54,6 +55,7 @@ SECTIONS: Final[dict[str, type[Section]]] = {
     "push": PushSection,
     "forward": ForwardSection,
     "hooks": HooksSection,
+    "fleet": FleetSection,
     "metrics": MetricsSection,
     "log": LogSection,
     "workers": WorkersSection,
@@ -174,6 +176,7 @@ def _in_words(complaint: str) -> str:
 __all__ = [
     "SECTIONS",
     "Document",
+    "FleetSection",
     "ForwardSection",
     "HooksSection",
     "InterfaceSection",

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastun.config.ranges import MARK_MAX, MTU, PORT_MAX
 from fastun.config.sections.base import Int, Secret, Section, described, one_of
 from fastun.config.vocabulary import ACCEPTABLE, MODES, WIRES
+from fastun.native import LANES_MAX
 
 
 class InterfaceSection(Section, frozen=True):
@@ -54,11 +55,13 @@ class InterfaceSection(Section, frozen=True):
         ),
     ] = None
     lanes: Annotated[
-        Int,
+        str | Int,
         described(
-            "Device queues with workers of their own. This version supports 1 only.",
-            values="1",
-            example=1,
+            "Device queues, each with four workers of its own. Peers on TCP are spread over them,"
+            " those on UDP are in the first. `auto`: half as many as this machine has cores, 1"
+            " below 4 cores. A TAP device and the unsealed wires have one.",
+            values=f"1-{LANES_MAX}, `auto`",
+            example="auto",
             option="--lanes",
         ),
     ] = 1
@@ -188,7 +191,9 @@ class InterfaceSection(Section, frozen=True):
     private_key_file: Annotated[
         str | None,
         described(
-            "File with the private key, relative to this file; instead of `private_key`.",
+            "File with the private key, relative to this file; instead of `private_key`."
+            " `$CREDENTIALS_DIRECTORY/NAME` is the credential NAME of a"
+            " [service](guide/service.md).",
             example="private.key",
         ),
     ] = None

@@ -1,4 +1,4 @@
-"""`[listen]`, `[push]`, `[forward]`: where a server listens, and what it is for its clients."""
+"""`[listen]`, `[push]`, `[forward]`, `[fleet]`: where a server listens, and what it offers."""
 
 from typing import Annotated
 
@@ -107,4 +107,21 @@ class ForwardSection(Section, frozen=True):
             unset="all networks",
             example=["172.16.9.0/24"],
         ),
+    ] = None
+
+
+class FleetSection(Section, frozen=True):
+    """`[fleet]`: peers in a directory that several gateways have. `name` None: the host's."""
+
+    directory: Annotated[
+        str | None,
+        described(
+            "Where it is: a URL as libpq has it, without a password, which is in a passfile or a"
+            " service file. Required.",
+            example="postgresql://fastun@db.example.net/fastun",
+        ),
+    ] = None
+    name: Annotated[
+        str | None,
+        described("Name of this gateway among the others.", unset="the host's name", example="gw1"),
     ] = None

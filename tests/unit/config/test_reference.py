@@ -38,9 +38,10 @@ REST = {
 }
 # What a field is of no use without.
 NEEDED = {
-    "limit.burst": 'limit.outbound = "1Mbit"\n',
-    "quota.then": 'quota.size = "1GB"\n',
-    "allow_lan": "kill_switch = true\n",
+    "peer.limit.burst": 'limit.outbound = "1Mbit"\n',
+    "peer.quota.then": 'quota.size = "1GB"\n',
+    "interface.allow_lan": "kill_switch = true\n",
+    "fleet.name": 'directory = "postgresql://db.example.net/fastun"\n',
 }
 
 
@@ -61,7 +62,7 @@ def with_field(role: Role, section: str, field: Field, value: str) -> str:
     instead = "endpoints?" if "endpoint" in field.name else field.name
     rest = re.sub(rf"^{instead} = .*\n", "", rest, flags=re.MULTILINE)
     heading = HEADINGS[section] + "\n"
-    line = NEEDED.get(field.name, "") + line
+    line = NEEDED.get(f"{section}.{field.name}", "") + line
     return rest.replace(heading, heading + line) if heading in rest else heading + line + rest
 
 
