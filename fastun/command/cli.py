@@ -15,9 +15,11 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__, ending, imports
+from fastun.command.bench_cli import bench
 from fastun.command.capture_cli import capture
 from fastun.command.completion import completion, interface_names, peer_names
 from fastun.command.disconnect_cli import disconnect
+from fastun.command.fleet_cli import fleet
 from fastun.command.grafana_cli import grafana
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
@@ -126,18 +128,29 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
 @run_dir_option
 @click.option("--all", "shows_all", is_flag=True, help="Show each peer that is not connected.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(interface: str | None, run_dir: Path, shows_all: bool, as_json: bool) -> None:
+@click.option(
+    "--ready", "asks_ready", is_flag=True, help="Only say whether traffic can pass; exit 1 if not."
+)
+def status(
+    interface: str | None, run_dir: Path, shows_all: bool, as_json: bool, asks_ready: bool
+) -> None:
     """Show the state of the running gateways.
 
     All connected peers are shown, and up to ten that are not. With --json one gateway is an object,
-    several are an array of them, each with all its peers.
+    several are an array of them, each with all its peers. --ready answers as /readyz does.
 
     \b
     Examples:
       fastun status
       fastun status --all
       fastun status -i fastun0 --json
+      fastun status --ready
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    if asks_ready:
+        from fastun.status import readiness  # noqa: PLC0415 (as below)
+
+        readiness.show(interface, run_dir)
+        return
     from fastun.status import report  # noqa: PLC0415 (rich is for this one to load)
 
     report.show(interface, run_dir, as_json=as_json, shows_all=shows_all)
@@ -232,55 +245,12 @@ def doctor(
     context.exit(listing.show(found, as_json=as_json))
 
 
-@cli.command()
-@click.option(
-    "--peer",
-    metavar="NAME|ADDRESS",
-    shell_complete=peer_names,
-    help="Measure the live tunnel to this peer, on which --serve runs.",
-)
-@click.option(
-    "--serve",
-    "served",
-    is_flag=True,
-    help="Serve measurements to one client at a time, for an hour at most.",
-)
-@gateway_option
-@run_dir_option
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0.2, max=60),
-    default=2.0,
-    show_default=True,
-    metavar="N",
-    help="Duration of each direction.",
-)
-@click.option("--reverse", is_flag=True, help="With --peer: only from the peer to this host.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def bench(**options: Any) -> None:
-    """Measure what this machine can do, or a live tunnel.
-
-    Without --peer: a veth pair between two network namespaces, and each wire over it, in under a
-    minute; nothing outside is touched. With --peer: through a running tunnel, to another host on
-    which 'fastun bench --serve' runs. That one accepts connections from the tunnel only.
-
-    \b
-    Examples:
-      fastun bench
-      fastun bench --seconds 5 --json > bench.json
-      fastun bench --serve                  on one host
-      fastun bench --peer laptop            on the other
-      fastun bench --peer 10.55.0.1 --reverse
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.bench import command  # noqa: PLC0415 (rich, as above)
-
-    command.run(**options)
-
-
 for command in (
+    bench,
     capture,
     completion,
     disconnect,
+    fleet,
     grafana,
     install_service,
     keygen,

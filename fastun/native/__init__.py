@@ -36,6 +36,7 @@ from fastun.native.host import (
     trim_memory,
 )
 from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
+from fastun.native.lanes import LANES_MAX, Crossing
 from fastun.native.shared import COUNT_MAX, MacAddress, MacTable, PeerTable, Ring, Stats, bounded
 from fastun.native.vocabulary import (
     CALLS,
@@ -88,6 +89,7 @@ __all__ = [
     "DROPS",
     "INITIATION_BYTES",
     "KEY_ROLES",
+    "LANES_MAX",
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
     "PEER_SLOTS",
@@ -101,6 +103,7 @@ __all__ = [
     "CaptureStage",
     "Confined",
     "CounterSource",
+    "Crossing",
     "Drop",
     "Joins",
     "KeyArea",

@@ -14,9 +14,10 @@ from fastun.native.vocabulary import Mode, Offload
 _TCP_INFO_BYTES = 512
 
 
-def device_open(name: str, mode: Mode) -> int:
+def device_open(name: str, mode: Mode, *, has_queues: bool = False) -> int:
     """Make (or attach to) the interface and return its descriptor. Raises OSError."""
-    return checked(lib.device_open(name.encode(), int(mode)))
+    open_it = lib.device_open_queue if has_queues else lib.device_open
+    return checked(open_it(name.encode(), int(mode)))
 
 
 def device_set_offload(fd: int, offload: Offload) -> None:

@@ -78,7 +78,8 @@ class Start(NamedTuple):
         """Whether all workers are at work, and so confined."""
         if not self.processes().keys() >= {"host", "template", *ROLES}:
             return False
-        are_confined = all(self.of(role)["Seccomp"] == "2" for role in ROLES)
+        # One is the template's.
+        are_confined = all(self.of(role)["Seccomp_filters"] == "2" for role in ROLES)
         return are_confined and self.status().confinement is not None
 
     def of(self, name: str) -> dict[str, str]:
@@ -174,7 +175,8 @@ def test_all_but_the_host_process_have_no_capability_and_no_way_to_one(
         assert sets.pop("CapInh") == NET_ADMIN
     assert set(sets.values()) == {NONE}
     assert has["NoNewPrivs"] == "1"
-    n_filters = (name != "template") + (start.way == "unit")
+    assert has["Seccomp"] == "2"
+    n_filters = 1 + (name in ROLES) + (start.way == "unit")
     assert has["Seccomp_filters"] == str(n_filters)
     assert Path(f"/proc/{start.processes()[name]}/status").stat().st_uid in (0, 65534), "not hidden"
 

@@ -46,7 +46,8 @@ WITHOUT: dict[str, str] = {
         lane/template_process.py:_fork_until_child
         link/refusals.py:fingerprint host/sockets/syn_filter.py:program
         metrics/readings.py:of_rings native/host.py:sealing_library native/vocabulary.py:_names
-        peers/rows.py:terms_text peers/server_key.py:_text
+        peers/server_key.py:_text
+        fleet/postgres.py:PostgresDirectory.announce fleet/schema.py:prepare
         peers/store.py:PeerStore.remember_server status/peer_report.py:_age
         status/report.py:_print host/firewall/nft.py:is_plain host/dns/name_servers.py:_check
         host/dns/resolver.py:record_of host/process/reading.py:Reading.read
