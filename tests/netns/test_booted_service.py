@@ -109,10 +109,7 @@ def assert_confined(office: Office, unit: str) -> None:
         held = {int(has[each], 16) for each in ("CapPrm", "CapEff", "CapAmb")}
         assert held == ({1 << 12} if name == "host" else {0}), name
         n_filters = int(has["Seccomp_filters"])
-        assert n_filters > int(status_of(found["host"])["Seccomp_filters"]) or name in (
-            "host",
-            "template",
-        )
+        assert n_filters > int(status_of(found["host"])["Seccomp_filters"]) or name == "host"
         maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines()
         fields = [[*line.split(None, 5), ""][:6] for line in maps]
         shared = {each[5] for each in fields if each[1] == "rw-s"}
