@@ -3,7 +3,8 @@
 # Where ./run puts the tools. nft is in sbin, which is not on every user's PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.venv/prometheus/usr/bin:/usr/sbin:/sbin
 
-C_SOURCES = $(wildcard csrc/*.h csrc/*/*.[ch] tests/native/*.[ch] tests/native/*/*.[ch] bench/micro/*.[ch])
+C_SOURCES = $(wildcard csrc/*.h csrc/*/*.[ch] tests/native/*.[ch] tests/native/*/*.[ch] bench/micro/*.[ch] \
+	bench/tunnel/programs/*.c)
 
 # A path's tests, or those of the lines changed since a commit: make mutation FILES="..." or BASE=...
 FILES =

@@ -47,6 +47,7 @@ OTHER_SIGNALS: Final = (
 )
 
 _LOOK_EVERY_S = 0.05
+_GUARD_LOOK_S = 0.2
 _RING = (1).to_bytes(8, sys.byteorder)  # eventfd(2)
 
 _asked_by: list[str] = []  # the first one's name
@@ -184,10 +185,13 @@ def guarded(limit_s: float, last_resort: Callable[[], None]) -> Iterator[None]:
 
     def guard() -> None:
         os.read(bell, 8)  # eventfd_read does not resume after a signal
-        began_s = time.monotonic()
-        while (rest_s := began_s + limit_s + sum(_extra_s) - time.monotonic()) > 0:
-            if left.wait(rest_s):
+        passed_s = 0.0
+        while passed_s < limit_s + sum(_extra_s):
+            began_s = time.monotonic()
+            if left.wait(_GUARD_LOOK_S):
                 return
+            # What passes while nothing of this process runs is not the block's.
+            passed_s += min(time.monotonic() - began_s, 2 * _GUARD_LOOK_S)
         try:
             last_resort()
         finally:

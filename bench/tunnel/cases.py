@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.tunnel.addresses import INNER, OUTER, Ends
 from bench.tunnel.pair import Pair
-from bench.tunnel.programs import fastd, fastun, openvpn, tinc, wireguard_go
+from bench.tunnel.programs import fastd, fastun, openvpn, relay, tinc, wireguard_go
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,7 @@ CASES: tuple[Case, ...] = (
          partial(fastun.start, wire="wireguard", scheme="udp")),
     Case("fastun-simpletun", "fastun, simpletun wire", OURS,
          partial(fastun.start, wire="simpletun")),
+    Case("relay", "bare relay, TCP", BASELINE, relay.start, (relay.COMPILER,)),
     Case("wireguard-go", "wireguard-go", PEER, wireguard_go.start, ("wireguard-go", "wg")),
     Case("openvpn-udp", "OpenVPN, UDP", PEER, partial(openvpn.start, protocol="udp"),
          ("openvpn",)),

@@ -2,6 +2,7 @@
 #include "session/aead.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -13,15 +14,18 @@ enum { NONCE_COUNTER = 4 };
 /* -- the library ------------------------------------------------------------------------------- */
 
 static const struct aead_library *library;
+static int prepared; /* 0 or -errno */
+
+static void prepare(void) {
+    /* Needed in any case: the MACs of handshakes and the cookies are its work. */
+    prepared = aead_gcrypt.prepare();
+    library = aead_ipsec_mb.prepare() == 0 ? &aead_ipsec_mb : &aead_gcrypt;
+}
 
 int aead_init(void) {
-    static int result;
-    if (library == NULL) {
-        /* Needed in any case: the MACs of handshakes and the cookies are its work. */
-        result = aead_gcrypt.prepare();
-        library = aead_ipsec_mb.prepare() == 0 ? &aead_ipsec_mb : &aead_gcrypt;
-    }
-    return result;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, prepare);
+    return prepared;
 }
 
 const char *aead_library_name(void) {

@@ -22,8 +22,8 @@ enum { AEAD_KEY_SIZE = 32, AEAD_TAG_SIZE = 16 };
 
 struct aead_key;
 
-/* Prepares the libraries, once a process; later calls return what the first did. -EBUSY when
- * another part of the process uses libgcrypt already: its memory is then not ours to choose. */
+/* Prepares the libraries, once a process; later calls return what the first did. Any thread. -EBUSY
+ * when another part of the process uses libgcrypt already: its memory is then not ours to choose. */
 int aead_init(void);
 
 /* NULL with errno set on failure. `key` is the caller's to wipe. */

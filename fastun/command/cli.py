@@ -125,18 +125,29 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
 @run_dir_option
 @click.option("--all", "shows_all", is_flag=True, help="Show each peer that is not connected.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(interface: str | None, run_dir: Path, shows_all: bool, as_json: bool) -> None:
+@click.option(
+    "--ready", "asks_ready", is_flag=True, help="Only say whether traffic can pass; exit 1 if not."
+)
+def status(
+    interface: str | None, run_dir: Path, shows_all: bool, as_json: bool, asks_ready: bool
+) -> None:
     """Show the state of the running gateways.
 
     All connected peers are shown, and up to ten that are not. With --json one gateway is an object,
-    several are an array of them, each with all its peers.
+    several are an array of them, each with all its peers. --ready answers as /readyz does.
 
     \b
     Examples:
       fastun status
       fastun status --all
       fastun status -i fastun0 --json
+      fastun status --ready
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    if asks_ready:
+        from fastun.status import readiness  # noqa: PLC0415 (as below)
+
+        readiness.show(interface, run_dir)
+        return
     from fastun.status import report  # noqa: PLC0415 (rich is for this one to load)
 
     report.show(interface, run_dir, as_json=as_json, shows_all=shows_all)

@@ -8,7 +8,8 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 
 from fastun import ending, log
-from fastun.errors import FastunError, RuntimeFailure
+from fastun.ending import AskedToStop
+from fastun.errors import FastunError, RuntimeFailure, one_line
 
 
 class Life:
@@ -29,9 +30,16 @@ class Life:
         await self._ended
 
     def fail(self, error: FastunError) -> None:
-        """End by a failure."""
-        if not self._ended.done():
-            self._ended.set_exception(error)
+        """End by a failure; one after the request to stop is said, and does not count.
+
+        What ends then may take something from what still runs.
+        """
+        if self._ended.done():
+            return
+        if ending.is_asked() and not isinstance(error, AskedToStop):
+            self._log.warning("a failure while stopping", error=one_line(str(error)))
+            error = AskedToStop()
+        self._ended.set_exception(error)
 
     @contextlib.asynccontextmanager
     async def running(self, work: Coroutine[None, None, None]) -> AsyncIterator[None]:

@@ -204,6 +204,7 @@ class GatewayView(msgspec.Struct, frozen=True):
     counts: dict[str, int]  # what happened to connections and links, by name
     sessions: SessionCounts | None
     paths: PathCounts | None
+    health: Health
 
     def workers(self) -> Iterator[tuple[LaneView, WorkerView]]:
         """Yield every worker with its lane."""

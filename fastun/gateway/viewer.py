@@ -169,6 +169,7 @@ class Viewer:
             counts=_counts(gateway),
             sessions=_session_counts(gateway),
             paths=_path_counts(gateway.datagrams),
+            health=self.health(),
         )
 
     def _peer(self, slotted: SlottedPeer, link: LinkView | None) -> PeerView:

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import structs
 
 from fastun import log
+from fastun.ending import AskedToStop
 from fastun.errors import RuntimeFailure
 from fastun.lane.capture import LaneCapture
 from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGateway, ToWorker
@@ -61,8 +62,7 @@ SHORT_LIFE_S = 0.25
 SHORT_LIVES_MAX = 5
 RESPAWN_DELAY_S = 0.5
 
-# How often a fresh template is looked at.
-TEMPLATE_LOOK_S = 0.005
+TEMPLATE_LOOK_S = 0.005  # at one that is about to be ready
 
 # A worker that crashes costs a fresh template, some 70 ms of CPU. Whoever can crash one gets so
 # many at once; after that each waits.
@@ -145,9 +145,7 @@ class Lane:
         return all(worker.is_ready for worker in self.workers.values())
 
     def send(self, role: str, message: ToWorker, fd: int = -1) -> None:
-        """Send a message and ring the doorbell. ``fd`` is duplicated, and may be closed after.
-
-        Raises OSError when it cannot be duplicated.
+        """Send a message and ring the doorbell. ``fd`` is duplicated: OSError.
 
         To a worker that is dead nothing is sent: its successor gets what it needs at its start. One
         that does not read its messages is killed (worker_process.py has the limits).
@@ -206,6 +204,8 @@ class Lane:
         try:
             ours = worker.spawn(self._template)
             worker.watch(self._on_message, self._replace)
+        except AskedToStop:
+            return
         except OSError as error:
             worker.discard()
             self._log.warning("worker not started", worker=worker.name, error=error.strerror)

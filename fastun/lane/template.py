@@ -18,13 +18,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import socket
 import time
 from collections.abc import Callable
 from typing import Final, Self
 
-from fastun import log
+from fastun import ending, log
 from fastun.errors import RuntimeFailure
 from fastun.host import template_start
 from fastun.host.sockets.maker import OWN, SocketMaker
@@ -43,6 +44,7 @@ READY_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 1.0
 _END_LIMIT_S = 0.5
 _LOOK_INTERVAL_S = 0.001
+_ASKED_LOOK_S = 0.05
 
 #: What the titles of the template and of workers begin with.
 TITLE: Final = "fastun: "
@@ -100,8 +102,8 @@ class Template:
     def fork(self, name: str, inherited: socket.socket) -> int:
         """Return the process ID of a new worker, a child of ours, that has ``inherited``.
 
-        Blocks for a millisecond, or until a fresh template is ready. Raises OSError; a template
-        that did not answer is replaced at the next call.
+        Blocks for a millisecond, or until a fresh template is ready. Raises AskedToStop, and
+        OSError; a template that did not answer is replaced at the next call.
         """
         self._collect_lost()
         if self._channel is None:
@@ -110,13 +112,12 @@ class Template:
         assert channel is not None  # noqa: S101 (started above)
         try:
             if not self._is_ready:
-                until_s = self._started_s + READY_LIMIT_S
-                channel.settimeout(max(until_s - time.monotonic(), ANSWER_LIMIT_S))
+                self._wait_for_imports(channel)
                 self._is_ready = len(channel.recv(FORK_ANSWER.size)) == FORK_ANSWER.size
             channel.settimeout(ANSWER_LIMIT_S)
             socket.send_fds(channel, [name.encode()], [inherited.fileno()])
             answer = _answer(channel)
-        except (TimeoutError, ConnectionError):
+        except (BlockingIOError, TimeoutError, ConnectionError):
             answer = b""
         if len(answer) != FORK_ANSWER.size:
             # A worker that it has forked all the same ends when `inherited`'s other end is closed,
@@ -129,6 +130,15 @@ class Template:
             raise OSError(-pid, os.strerror(-pid))
         self._answered.add(pid)
         return int(pid)
+
+    def _wait_for_imports(self, channel: socket.socket) -> None:
+        """Wait until it says something. Raises AskedToStop."""
+        until_s = max(self._started_s + READY_LIMIT_S, time.monotonic() + ANSWER_LIMIT_S)
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        while not poll.poll(_ASKED_LOOK_S * 1000) and time.monotonic() < until_s:
+            ending.check()
+        channel.setblocking(False)
 
     def _collect_lost(self) -> None:
         """Collect what ended of those that a template forked without saying so.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from fastun.lane import channel
 from fastun.lane.channel import Channel
 from fastun.lane.heartbeat import Heartbeat
 from fastun.lane.messages import Message, ToWorker
+from fastun.lane.predecessors import Predecessors
 from fastun.lane.template import Template
 from fastun.native import Confined, Ring
 
@@ -68,13 +70,13 @@ class WorkerProcess:
         self.unsent: deque[tuple[ToWorker, int]] = deque()
         self.send_retry: asyncio.TimerHandle | None = None
         self.unread: asyncio.TimerHandle | None = None  # set while some wait
-        self._cpu_seconds_of_predecessors = 0.0
+        self._predecessors = Predecessors()
         self._log = log.get("lane")
 
     def cpu_seconds(self) -> float:
         """Return user and system time of this worker and all that it replaced. Any thread."""
         # First: were the process reaped in between, its time would be counted twice.
-        predecessors, pid = self._cpu_seconds_of_predecessors, self.pid
+        predecessors, pid = self._predecessors.cpu_seconds, self.pid
         if pid is None:
             return predecessors
         try:
@@ -257,15 +259,14 @@ class WorkerProcess:
     def reap(self) -> int:
         """Collect the dead process; return its exit status (negative: a signal)."""
         assert self.pid is not None  # noqa: S101 (the caller saw it die)
-        _, status, usage = os.wait4(self.pid, 0)
+        status = self._predecessors.collect(self.pid)
         self.pid = None
-        self._cpu_seconds_of_predecessors += usage.ru_utime + usage.ru_stime
         channel.close_all([self.pidfd])
         self.pidfd = -1
         self._close_channel()
         while self.unsent:
             _close(self.unsent.popleft()[1])
-        return os.waitstatus_to_exitcode(status)
+        return status
 
     def _close_channel(self) -> None:
         if self.channel is not None:
@@ -289,9 +290,15 @@ async def _exited(pidfd: int, limit_s: float) -> bool:
     try:
         async with asyncio.timeout(limit_s):
             await exited.wait()
-    except TimeoutError:
-        return False
+    except TimeoutError:  # both may have come while this process had no CPU
+        return exited.is_set() or _has_exited(pidfd)
     else:
         return True
     finally:
         loop.remove_reader(pidfd)
+
+
+def _has_exited(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

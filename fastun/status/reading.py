@@ -55,6 +55,7 @@ def read_status(view: GatewayView) -> Status:
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
         host_pid=view.device.host_pid,
+        not_ready=view.health.not_ready(),
         dns=None if view.device.dns is None else _dns(view.device.dns),
         forward=_forward(view.device),
         kill_switch=view.device.kill_switch,

@@ -195,7 +195,9 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the host has of a tunnel, a part of its status.
 
-    ``device_fault`` says why the host is not as the device needs it, empty where it is.
+    ``not_ready`` says why traffic cannot pass, as /readyz does: empty where it can, null of an
+    older version's gateway. ``device_fault`` says why the host is not as the device needs it, empty
+    where it is.
     ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
     where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
     nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
@@ -203,6 +205,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     host_pid: int | None = None
+    not_ready: str | None = None
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
     forward: ForwardStatus | None = None

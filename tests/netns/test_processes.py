@@ -63,7 +63,8 @@ class Start(NamedTuple):
         """Whether all workers are at work, and so confined."""
         if not self.processes().keys() >= {"host", "template", *ROLES}:
             return False
-        are_confined = all(self.of(role)["Seccomp"] == "2" for role in ROLES)
+        # One is the template's.
+        are_confined = all(self.of(role)["Seccomp_filters"] == "2" for role in ROLES)
         return are_confined and self.status().confinement is not None
 
     def of(self, name: str) -> dict[str, str]:
@@ -156,7 +157,8 @@ def test_all_but_the_host_process_have_no_capability_and_no_way_to_one(
         assert sets.pop("CapBnd") == NET_ADMIN
     assert set(sets.values()) == {NONE}
     assert has["NoNewPrivs"] == "1"
-    assert has["Seccomp"] == ("0" if name == "template" else "2")
+    assert has["Seccomp"] == "2"
+    assert has["Seccomp_filters"] == ("2" if name in ROLES else "1")
     assert Path(f"/proc/{start.processes()[name]}/status").stat().st_uid in (0, 65534), "not hidden"
 
 

@@ -226,3 +226,26 @@ with ending.watched(), ending.guarded(1.0, lambda: None):
         time.sleep(1.6 if {extra_s} > 1 else 15)
 """)
     assert done.returncode == exit_code
+
+
+def test_what_passes_while_the_process_is_stopped_is_not_counted() -> None:
+    body = """
+def resort():
+    print('restored', flush=True)
+with ending.watched(), ending.guarded(2.0, resort):
+    ending.ask('a test')
+    print('asked', flush=True)
+    for _ in range(6):
+        time.sleep(0.1)
+print('ended by itself', flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM + body], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2.5)
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout.read() == "ended by itself\n"
+    assert process.returncode == 0

@@ -55,6 +55,7 @@ class Received(NamedTuple):
     number: int
     message: Any
     descriptors: list[int]
+    n_bytes: int = 0
 
 
 class HostChannel:
@@ -115,7 +116,7 @@ class HostChannel:
         except (codec.CodecError, OSError, Unasked) as error:
             close_all(descriptors)
             raise Unasked(str(error)) from None
-        return Received(number, message, descriptors)
+        return Received(number, message, descriptors, len(content))
 
     def shut(self) -> None:
         """End the conversation; who waits in `receive` returns. Any thread."""

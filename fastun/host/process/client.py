@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from fastun import log
+from fastun import ending, log
 from fastun.ending import AskedToStop
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.host.process import messages
@@ -160,7 +160,7 @@ class HostClient:
 
     @staticmethod
     def _answered(waiting: Future[Received], expected: type[Answer]) -> tuple[Answer, list[int]]:
-        _, answer, descriptors = waiting.result()
+        _, answer, descriptors, _ = waiting.result()
         if isinstance(answer, Failed):
             close_all(descriptors)
             raise _error_of(answer)
@@ -247,11 +247,20 @@ class HostClient:
 
     # -- the end --------------------------------------------------------------------------------
 
+    def let_go(self) -> None:
+        """Have it let the device go: the first step of restoring this host, and part of its time.
+
+        Raises FastunError, OSError.
+        """
+        with ending.extended(END_LIMIT_S):  # the event loop has ended, and cannot be what hangs
+            waiting = self._ask(messages.Close())
+            if wait([waiting], self._left_s()).done:
+                self._answered(waiting, Done)
+
     def end(self) -> None:
         """Have it undo the journal. Raises RuntimeFailure: what could not be undone."""
-        self._end_by_s = time.monotonic() + END_LIMIT_S
         try:
-            received = self._ask(messages.End()).result(END_LIMIT_S)
+            received = self._ask(messages.End()).result(self._left_s())
         except TimeoutError:
             raise RuntimeFailure(_HANGS) from None
         if isinstance(received.message, Failed):
@@ -267,13 +276,18 @@ class HostClient:
         self._receiver.join()
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
-        until_s = self._end_by_s or time.monotonic() + END_LIMIT_S
-        if poll.poll(max(0.0, until_s - time.monotonic()) * 1000):
+        if poll.poll(self._left_s() * 1000):
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         else:
             self._log.error(_HANGS)
         os.close(self._pidfd)
+
+    def _left_s(self) -> float:
+        """Return how long the end may still take. It begins with the first call of this."""
+        now_s = time.monotonic()
+        self._end_by_s = self._end_by_s or now_s + END_LIMIT_S
+        return max(0.0, self._end_by_s - now_s)
 
 
 def _no_answer() -> TimeoutError:

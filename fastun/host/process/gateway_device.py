@@ -63,7 +63,7 @@ class GatewayDevice:
         """Let it go."""
         os.close(self.fd)
         with contextlib.suppress(FastunError, OSError):  # of a host process that has ended
-            self._host.have(messages.Close())
+            self._host.let_go()
 
     @property
     def now(self) -> HostNow:

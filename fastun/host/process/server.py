@@ -38,8 +38,15 @@ if TYPE_CHECKING:
 
 #: More than the gateway's threads can ask for at once (threads.py).
 AT_ONCE_MAX: Final = 32
+#: Of the requests that are handled at once, if it is more than one: what is made of a network takes
+#: some 25 times its text. One alone may be longer, and an honest gateway asks for no two such.
+BYTES_AT_ONCE_MAX: Final = 4 << 20
 
 _SAID_CHARACTERS_MAX: Final = 200
+_TOO_MUCH: Final = (
+    f"the host process has more than {BYTES_AT_ONCE_MAX >> 20} MiB of requests to do; "
+    "ask again when some are done"
+)
 
 
 class Answered(NamedTuple):
@@ -74,7 +81,7 @@ class HostServer:
         self._said: HostNow | None = None
         self._outgoing: deque[tuple[int, Message, tuple[int, ...]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._n_handled = 0  # requests that are not answered yet
+        self._n_handled = self._n_bytes = 0  # of requests that are not answered yet
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._log = log.get("host")
@@ -108,6 +115,8 @@ class HostServer:
     async def _run_beside(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work
+        except AskedToStop:
+            return
         except FastunError as error:
             self._send(NOTICE, messages.Lost(text=str(error)))
 
@@ -140,17 +149,21 @@ class HostServer:
                 return
         self._end()  # it is gone
 
-    def _take(self, number: int, request: Message, descriptors: list[int]) -> None:
+    def _take(self, number: int, request: Message, descriptors: list[int], n_bytes: int) -> None:
         if descriptors:
             close_all(descriptors)
             raise Unasked("descriptors")
         if number == NOTICE:
             raise Unasked("a request without a number")
+        if self._n_handled and self._n_bytes + n_bytes > BYTES_AT_ONCE_MAX:
+            self._send(number, Failed(kind="runtime", text=_TOO_MUCH))
+            return
         self._n_handled += 1
+        self._n_bytes += n_bytes
         self._limit()
-        self._start(self._handle(number, request))
+        self._start(self._handle(number, request, n_bytes))
 
-    async def _handle(self, number: int, request: Message) -> None:
+    async def _handle(self, number: int, request: Message, n_bytes: int) -> None:
         try:
             answer = await asyncio.to_thread(self._handlers[type(request)], request)
         except Unasked as error:
@@ -164,6 +177,7 @@ class HostServer:
             text = f"unexpected error: {error!r}; please report it"
             answer = Failed(kind="runtime", text=one_line(text))
         self._n_handled -= 1
+        self._n_bytes -= n_bytes
         self.say_now()  # before the answer: who has asked finds it done
         message, given = answer if isinstance(answer, Answered) else (answer or Done(), ())
         self._send(number, message, given)

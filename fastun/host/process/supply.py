@@ -18,6 +18,7 @@ from msgspec import structs
 
 from fastun.bounded_server import CLIENTS_MAX
 from fastun.config.settings import ServeSettings
+from fastun.ending import AskedToStop
 from fastun.host import run_directory, template_start
 from fastun.host.process import supply_checks as checks
 from fastun.host.process import supply_messages as messages
@@ -60,9 +61,10 @@ class Supply:
         self._work = work
         self._users = users
         self._gateway_pid = os.getppid()
-        self._ports: set[int] = set()  # of UDP, that the gateway has got
+        self._ports: dict[int, None] = {}  # of UDP, that the gateway has got; the newest last
         self._control: ControlSocket | None = None
         self._peers: OwnPeers | None = None
+        self._had_peers = False
         self._mutex = threading.Lock()  # of the control socket
         self._peers_mutex = threading.Lock()
         self._files = OwnFiles(work.settings.state_dir)
@@ -111,25 +113,24 @@ class Supply:
         """Make one where the settings say."""
         at = checks.datagrams(asked, self._work.known())
         made = self._own.datagrams(at, is_beside=asked.is_beside)
-        if len(self._ports) >= messages.PORTS_MAX:  # as a client that changes its port for days
-            self._ports.clear()
-        self._ports.add(made.getsockname()[1])
+        port = made.getsockname()[1]
+        self._ports.pop(port, None)
+        self._ports[port] = None
+        if len(self._ports) > messages.PORTS_MAX:  # as a client that changes its port for days
+            del self._ports[next(iter(self._ports))]
         return _made(made)
 
     def turn_away(self, asked: messages.TurnAway) -> None:
         """Have the kernel drop what comes from some sources to a listener of the gateway.
 
         Where the kernel does not let us (it has no memory, or this process lacks CAP_SYS_PTRACE),
-        the gateway goes on refusing them by itself.
+        the gateway goes on refusing them by itself. It may have closed the listener meanwhile, and
+        opened something else by its number: that gets no filter.
         """
         if any(len(each) not in (IPV4_SOURCE_BYTES, IPV6_SOURCE_BYTES) for each in asked.sources):
             raise Unasked("a source that cannot be an address")
-        try:
-            is_listener = syn_filter.attach_in(self._gateway_pid, asked.descriptor, asked.sources)
-        except OSError:
-            return
-        if not is_listener:
-            raise Unasked("a filter for what does not listen")
+        with contextlib.suppress(OSError):
+            syn_filter.attach_in(self._gateway_pid, asked.descriptor, asked.sources)
 
     def outgoing(self, asked: messages.MakeOutgoing) -> Answered:
         """Make one that has the mark."""
@@ -137,7 +138,7 @@ class Supply:
 
     def icmp(self, asked: messages.MakeIcmp) -> Answered:
         """Make one that hears of the gateway's own ports."""
-        if not {*asked.ports} <= self._ports:
+        if not {*asked.ports} <= self._ports.keys():
             raise Unasked("ICMP about ports that are not the gateway's")
         return _made(self._own.icmp(asked.kind, _FAMILIES[asked.family], [*asked.ports]))
 
@@ -189,6 +190,7 @@ class Supply:
         with self._peers_mutex:
             if self._peers is None:
                 self._peers = OwnPeers(settings, _public_key(settings), any_thread=True)
+                self._had_peers = True
             else:
                 self._peers.announce(settings)
 
@@ -210,6 +212,8 @@ class Supply:
     @property
     def _opened(self) -> OwnPeers:
         if self._peers is None:
+            if self._had_peers:  # what it did not wait for comes after what it asked last
+                raise AskedToStop
             raise Unasked("peers of a directory that is not open")
         return self._peers
 

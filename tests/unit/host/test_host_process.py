@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import asyncio
 import contextlib
 import os
 import signal
@@ -13,19 +14,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastun import codec
+from fastun import codec, ending
 from fastun.ending import AskedToStop
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.host.process import client, messages
-from fastun.host.process.channel import DESCRIPTORS_MAX, MESSAGE_BYTES_MAX
+from fastun.host.process.channel import DESCRIPTORS_MAX, MESSAGE_BYTES_MAX, HostChannel
 from fastun.host.process.client import HostClient
 from fastun.host.process.messages import Begun, Changed
+from fastun.host.process.server import HostServer
 from tests.support.host_serving import host_process
 
 if TYPE_CHECKING:
@@ -100,6 +103,19 @@ def test_fifty_thousand_networks_are_one_request(host: HostClient) -> None:
     host.have(messages.RouteBehind())
 
 
+def test_what_is_handled_at_once_is_bounded_in_all(host: HostClient) -> None:
+    many = tuple(f"10.{n >> 8}.{n & 255}.0/24" for n in range(400_000))  # 5 MiB
+    host.have(messages.RouteBehind(networks=many))  # alone it may be as long as it is
+    held = host.tell(messages.FollowEndpoints())  # waits for three others
+    with pytest.raises(RuntimeFailure, match="more than 4 MiB of requests"):
+        host.have(messages.RouteBehind(networks=many))
+    host.have(messages.RouteBehind(networks=many[:100_000]))
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda _: host.have(messages.FollowEndpoints()), range(3)))
+    assert held.exception(5) is None
+    host.have(messages.RouteBehind(networks=many))
+
+
 def test_several_threads_ask_at_once(host: HostClient) -> None:
     with ThreadPoolExecutor(4) as threads:  # each waits for the others
         list(threads.map(lambda _: host.have(messages.FollowEndpoints()), range(4)))
@@ -111,6 +127,32 @@ def test_how_the_host_is_now_comes_before_the_answer(host: HostClient) -> None:
     for n in (1, 2):
         host.have(messages.KeepOut())
         assert [each.n_changes for each in seen] == list(range(1, n + 1))
+
+
+def test_what_ends_because_of_the_end_is_not_a_loss() -> None:
+    async def asked() -> None:
+        raise AskedToStop
+
+    async def lost() -> None:
+        raise RuntimeFailure("device ft0 was deleted")
+
+    async def claim() -> None:
+        end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        beside = iter([asked(), lost()])
+        handlers = {messages.Ping: lambda _: None}
+        server = HostServer(theirs, handlers, lambda: None, lambda: beside)
+        running = asyncio.create_task(server.run(os.eventfd(0)))
+        gateway = HostChannel(end, messages.by_tag(*messages.ANSWERS, *messages.NOTICES))
+        await asyncio.to_thread(gateway.send, 1, messages.Ping())
+        received = [await asyncio.to_thread(gateway.receive) for _ in range(2)]
+        said = {each.number: each.message for each in received if each is not None}
+        assert said == {1: messages.Done(), 0: messages.Lost(text="device ft0 was deleted")}
+        gateway.shut()
+        await running
+        gateway.close()
+
+    with patch.object(ending, "_asked_by", []):
+        asyncio.run(claim())
 
 
 def test_a_host_process_that_dies_is_said_once_and_nothing_waits_for_it(host: HostClient) -> None:

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from fastun.config.settings import Options, Settings, load
+from fastun.ending import AskedToStop
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
 from fastun.host import run_directory
@@ -150,6 +151,27 @@ def test_what_the_settings_do_not_say_ends_the_conversation(tmp_path: Path, what
         REFUSED[what](GatewaySockets(host))
 
 
+def test_the_newest_ports_stay_the_gateways_however_many_there_were(tmp_path: Path) -> None:
+    with supplying(client(tmp_path)) as host:
+        sockets = GatewaySockets(host)
+        for _ in range(supply_messages.PORTS_MAX):  # as one that changes its port for days
+            sockets.datagrams(at("0.0.0.0", 0)).close()  # noqa: S104
+        with (
+            sockets.datagrams(at("::", 0)) as last,
+            sockets.datagrams(at("0.0.0.0", 0)) as newest,  # noqa: S104
+        ):
+            ports = [each.getsockname()[1] for each in (last, newest)]
+            sockets.icmp("hints", socket.AF_INET, ports).close()
+
+
+def test_a_filter_for_what_was_closed_meanwhile_ends_nothing(tmp_path: Path) -> None:
+    with supplying(server(tmp_path, free_port())) as host:
+        sockets, (one, other) = GatewaySockets(host), socket.socketpair()
+        with one, other:
+            sockets.turn_away(one, [bytes(4)])
+        sockets.channel()[0].close()  # it was done, and the next request is
+
+
 def test_a_client_gets_its_own_port_and_no_other(tmp_path: Path) -> None:
     with supplying(client(tmp_path)) as host:
         sockets = GatewaySockets(host)
@@ -210,6 +232,9 @@ def test_the_peer_directory_is_read_and_what_was_used_is_kept_there(tmp_path: Pa
         peers.remember_usage({"laptop": Usage("2026-11", 7)})
         assert peers.usage() == {"laptop": Usage("2026-11", 7)}
         peers.close()
+        for _ in range(2):  # a look that was not waited for may come after the end
+            with pytest.raises(AskedToStop):
+                peers.version()
 
 
 def test_a_client_has_no_peer_directory(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from fastun import ending
+from fastun.ending import AskedToStop
 from fastun.host.sockets.maker import OWN
 from fastun.lane import channel, template
 from fastun.lane.template import FAULTS, Template
@@ -138,6 +141,25 @@ def test_a_worker_whose_template_died_before_it_answered_is_collected(
                 time.sleep(0.01)
             with forked(forking):  # the others are for those to collect who started them
                 assert {each.pid for each in zombies()} == {known.pid, program.pid}
+
+
+def test_a_template_that_is_not_ready_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    late = tmp_path / "python"
+    late.write_text("#!/bin/sh\nexec sleep 60\n")
+    late.chmod(0o755)
+    asked: list[str] = []
+    monkeypatch.setattr(ending, "_asked_by", asked)
+    monkeypatch.setattr(sys, "executable", str(late))
+    ours, theirs = channel.of(OWN.channel())
+    with Template() as forking, theirs:
+        threading.Timer(0.2, asked.append, ["SIGTERM"]).start()
+        begun_s = time.monotonic()
+        with pytest.raises(AskedToStop):
+            forking.fork("tun-reader/7", theirs)
+        assert time.monotonic() - begun_s < template.READY_LIMIT_S - 1
+    ours.close()
 
 
 def test_a_template_ends_with_its_gateway() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,6 +109,30 @@ def test_one_that_a_debugger_holds_is_left_to_it(capsys: pytest.CaptureFixture[s
         assert (said.out + said.err).count("a debugger holds a worker") == 1
 
     watching(claim)
+
+
+def test_one_that_dies_in_a_debuggers_hands_is_replaced_without_waiting_for_that() -> None:
+    async def claim(owner: Owner) -> None:
+        pid = owner.pid("link-writer")
+        with held(pid):
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: owner.worker("link-writer").pid not in (pid, None))
+            await until(owner.lane.is_whole)
+        owner.kill("link-writer")  # with this one the first is collected
+        await until(lambda: not Path(f"/proc/{pid}").exists())
+
+    watching(claim)
+
+
+def test_a_lane_stops_while_a_debugger_holds_a_worker() -> None:
+    async def claim() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            owner = await stack.enter_async_context(running())
+            with held(owner.pid("tun-writer")):
+                async with asyncio.timeout(20):
+                    await stack.aclose()
+
+    asyncio.run(claim())
 
 
 def test_in_the_quiet_none_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
