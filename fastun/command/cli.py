@@ -18,6 +18,7 @@ from fastun import __version__, ending, imports
 from fastun.command.capture_cli import capture
 from fastun.command.completion import completion, interface_names, peer_names
 from fastun.command.disconnect_cli import disconnect
+from fastun.command.fleet_cli import fleet
 from fastun.command.grafana_cli import grafana
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
@@ -30,6 +31,7 @@ from fastun.command.options import (
     tunnel_options,
 )
 from fastun.command.peer_cli import peer
+from fastun.command.service_cli import install_service
 from fastun.config.key_text import without_keys
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import ConnectSettings, Options, Role, load
@@ -69,7 +71,7 @@ def cli() -> None:
     ),
 )
 def serve(**options: Any) -> None:
-    """Accept peers, and carry packets between them and a device.
+    """Accept peers; carry packets between them and a device.
 
     \b
     Examples:
@@ -157,7 +159,7 @@ def status(
 @gateway_option
 @run_dir_option
 def reload(interface: str | None, run_dir: Path) -> None:
-    """Have a running gateway apply what has changed in its file.
+    """Have a running gateway apply changes of its file.
 
     Waits until it is in effect, and prints a line for each change, and one for each field that
     needs a restart. Sessions go on. A fault in the file changes nothing; its line is shown, with
@@ -222,7 +224,7 @@ def top(interface: str | None, run_dir: Path, interval: float, count: int | None
 def doctor(
     context: click.Context, name: str | None, state: Path, run_dir: Path, as_json: bool
 ) -> None:
-    """Check this host for what fastun needs, and show how to fix it.
+    """Check what this host lacks for fastun, and how to fix it.
 
     Changes nothing. Without root some checks are skipped. Exit code 1 if a check has failed, else
     0. With --peer, on a server: whether the peer is registered, what the gateway knows of it, and
@@ -287,7 +289,18 @@ def bench(**options: Any) -> None:
     command.run(**options)
 
 
-for command in (capture, completion, disconnect, grafana, keygen, pubkey, key, peer):
+for command in (
+    capture,
+    completion,
+    disconnect,
+    fleet,
+    grafana,
+    install_service,
+    keygen,
+    pubkey,
+    key,
+    peer,
+):
     cli.add_command(command)
 
 

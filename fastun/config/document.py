@@ -61,7 +61,7 @@ class InterfaceSection(_Section, frozen=True):
     mode: str = "tun"
     address: tuple[str, ...] = ()
     mtu: _Int | None = None
-    lanes: _Int = 1
+    lanes: str | _Int = 1
     wire: str = "wireguard"
     gso: bool = True  # Pass super-packets; off is for kernels that corrupt them.
     udp_offload: bool = True  # UDP_SEGMENT and UDP_GRO; off is for drivers that corrupt them.
@@ -119,6 +119,13 @@ class HooksSection(_Section, frozen=True):
     peer_up: tuple[str, ...] | None = None
     peer_down: tuple[str, ...] | None = None
     timeout: float = 10.0
+
+
+class FleetSection(_Section, frozen=True):
+    """`[fleet]`: peers in a directory that several gateways have. `name` None: the host's."""
+
+    directory: str | None = None
+    name: str | None = None
 
 
 class MetricsSection(_Section, frozen=True):
@@ -190,6 +197,7 @@ class Document(_Section, frozen=True):
     push: PushSection | None = None
     forward: ForwardSection | None = None
     hooks: HooksSection | None = None
+    fleet: FleetSection | None = None
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
     workers: WorkersSection = WorkersSection()
@@ -203,6 +211,7 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "push": PushSection,
     "forward": ForwardSection,
     "hooks": HooksSection,
+    "fleet": FleetSection,
     "metrics": MetricsSection,
     "log": LogSection,
     "workers": WorkersSection,
@@ -322,6 +331,7 @@ def _in_words(complaint: str) -> str:
 
 __all__ = [
     "Document",
+    "FleetSection",
     "ForwardSection",
     "HooksSection",
     "InterfaceSection",

@@ -21,6 +21,7 @@ from fastun.config import document as toml
 from fastun.config import full_tunnel, host, identity, links, observing, push_settings, wg_quick
 from fastun.config.data_path import DataPath, data_path
 from fastun.config.document import Document, InterfaceSection
+from fastun.config.fleet import Fleet, fleet, refuse_fleet
 from fastun.config.forward import Forward, forward
 from fastun.config.hooks import Hooks, hooks
 from fastun.config.identity import Identity
@@ -31,6 +32,7 @@ from fastun.config.interface import (
     parse_interface_name,
 )
 from fastun.config.kill_switch import kill_switch
+from fastun.config.lanes import lanes
 from fastun.config.observing import LogSettings, one_of
 from fastun.config.push_settings import Accept, Pushed
 from fastun.config.remarks import remarks
@@ -82,6 +84,7 @@ class CommonSettings:
     forward: Forward | None
     hooks: Hooks
     peer_name: str
+    lanes: int  # queues of the device, each with workers of its own
     private_key: bytes | None = field(repr=False)
     peers: tuple[Peer, ...]
     metrics: tuple[str, int] | None
@@ -112,6 +115,7 @@ class ServeSettings(CommonSettings):
     role: ClassVar[Literal["serve"]] = "serve"
     listen: tuple[Endpoint, ...]
     push: Pushed
+    fleet: Fleet | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,12 +192,14 @@ def _serve(sources: Sources) -> ServeSettings:
         ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
-    return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
+    common = _common(sources, device, ours, listen)
+    return ServeSettings(**common, listen=listen, push=push, fleet=fleet(sources, device.wire))
 
 
 def _connect(sources: Sources) -> ConnectSettings:
     device = _device(sources)
     links.refuse_listening(sources)
+    refuse_fleet(sources)
     accept: tuple[Accept, ...] = ()
     table = host.table(sources, device.mode)
     if device.wire == "wireguard":
@@ -229,6 +235,7 @@ class _Device(NamedTuple):
     mode: Mode
     wire: Wire
     addresses: tuple[Address, ...]
+    lanes: int
 
 
 def _device(sources: Sources) -> _Device:
@@ -243,8 +250,10 @@ def _device(sources: Sources) -> _Device:
         mode=one_of(MODES, *mode),
         wire=_wire(*wire, insecure=options.insecure),
         addresses=parse_addresses(*cidrs),
+        lanes=1,
     )
-    _check_lanes(*effective(options.lanes, "--lanes", section.lanes, "interface.lanes"))
+    wanted = effective(options.lanes, "--lanes", section.lanes, "interface.lanes")
+    device = device._replace(lanes=lanes(*wanted, mode=device.mode, wire=device.wire))
     _check_run_dir(options.run_dir, device.interface)
     return device
 
@@ -305,11 +314,6 @@ def _mtu(sources: Sources, device: _Device, endpoints: Iterable[Endpoint]) -> in
         mtu = default_mtu(device.mode, has_udp=any(each.scheme == "udp" for each in endpoints))
     check_mtu(mtu, where, mode=device.mode, wire=device.wire, addresses=device.addresses)
     return mtu
-
-
-def _check_lanes(lanes: int, where: str) -> None:
-    if lanes != 1:
-        raise ConfigError(f"{where}: {lanes} lanes are not supported; use 1")
 
 
 def _check_run_dir(run_dir: Path, interface: str) -> None:

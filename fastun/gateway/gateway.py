@@ -1,9 +1,9 @@
 """The gateway: the supervising process of ``fastun serve`` and ``fastun connect``.
 
-    device (kernel) --fd--> lane (four workers, two rings) <--fd-- TCP connections, UDP sockets
+    device (kernel) --fds--> lanes (four workers, two rings each) <--fds-- connections, UDP sockets
 
-The gateway starts the lane and makes links: ``serve`` accepts connections, ``connect`` dials, both
-do the handshake and hand the socket to the lane; on UDP handshakes begin from either side. It then
+The gateway starts the lanes and makes links: ``serve`` accepts connections, ``connect`` dials, both
+do the handshake and hand the socket to a lane; on UDP handshakes begin from either side. It then
 keeps sessions and workers going until it is asked to stop or cannot go on. No packet passes through
 here. reports.py acts on what the workers report; run.py makes device and gateway.
 """
@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable
 from fastun import ending, log
 from fastun.config.settings import Settings
 from fastun.gateway.dns_checks import dns_checks
+from fastun.gateway.fleet_watch import FleetWatch
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.late_networks import LateNetworks
@@ -27,6 +28,7 @@ from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.peer_sync import PeerSync
+from fastun.gateway.peer_watch import PeerWatch
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.quiet import Quiet
 from fastun.gateway.reports import Interface, Reports, Sessions
@@ -37,7 +39,7 @@ from fastun.host.process.gateway_device import GatewayDevice
 from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.host.routing import full_tunnel
 from fastun.host.routing.route_lookup import RouteLookup
-from fastun.lane.lane import Lane
+from fastun.lane.lanes import Lanes
 from fastun.lane.template import Template
 from fastun.library_errors import Restraint
 from fastun.link import hello
@@ -56,9 +58,7 @@ from fastun.link.outside import Outside
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.push_updates import PushUpdates
 from fastun.link.stream.acceptor import ConnectionCounts
-from fastun.link.stream.handshake import (
-    SealedHandshaker,
-)
+from fastun.link.stream.handshake import SealedHandshaker
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.pace import PACE
@@ -95,23 +95,24 @@ class Gateway:
         self.device = device
         self.started = time.time()
         self.counts = ConnectionCounts()
-        self.lane = Lane(0, plan_of(settings, device), template)
+        self.lanes = Lanes(plan_of(settings, device), device.fds, template)
         self.links = LinkTable(
-            self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
+            self.lanes, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
         self.peer_slots = PeerSlots(
-            self.lane,
+            self.lanes,
             self._on_removed,
             lambda slot: slot in self.links.by_slot,
             self._on_changed,
         )
         self.peer_sync = PeerSync(settings, self.peer_slots, supplies.open_peers)
+        if settings.role == "serve" and settings.fleet is not None:
+            self.peer_sync.fleet = FleetWatch(settings.fleet, supplies.start_fleet)
         outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
             settings, device, self.peer_slots.push_keepalive, outer.addresses
         )
         self.push_updates = PushUpdates(
-            self.lane,
             self.links,
             self.peer_sync.push_to if settings.role == "serve" else None,
             self.pushed_settings.take,
@@ -139,7 +140,7 @@ class Gateway:
             self._leave_udp,
             sockets,
         )
-        self._endpoint_watch = EndpointWatch(self.lane, self.links, self.outside.inside)
+        self._endpoint_watch = EndpointWatch(self.lanes.first, self.links, self.outside.inside)
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
@@ -180,13 +181,13 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
-        await stack.enter_async_context(self._running_lane(life))
+        await stack.enter_async_context(self._running_lanes(life))
         quiet = Quiet(self)
         stack.callback(quiet.end)
         watching = (
-            self._watch_peers(quiet),
+            *PeerWatch(self).tasks(quiet),
             self._watch_sessions(quiet),
-            self.lane.watch.run(),
+            self.lanes.watch.run(),
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             self.device.watch(),
@@ -196,7 +197,7 @@ class Gateway:
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
         await stack.enter_async_context(life.running(self._say_up()))
-        for work in (*link_tasks(self), *watching, *tap_tasks(self.device, self.lane)):
+        for work in (*link_tasks(self), *watching, *tap_tasks(self.device, self.lanes.first)):
             await stack.enter_async_context(life.running(work))
 
     async def _say_up(self) -> None:
@@ -219,15 +220,15 @@ class Gateway:
         return {"public_key": format_key(self.peer_sync.own.public)}
 
     @contextlib.asynccontextmanager
-    async def _running_lane(self, life: Life) -> AsyncIterator[None]:
+    async def _running_lanes(self, life: Life) -> AsyncIterator[None]:
         try:
-            self.lane.start(self._reports(life))
+            self.lanes.start(self._reports(life))
             yield
         finally:
             if self.datagrams is not None:
                 self.datagrams.say_goodbye()
             self.links.end_all("stopping")
-            await self.lane.stop()
+            await self.lanes.stop()
 
     def _reports(self, life: Life) -> Reports:
         sessions = (
@@ -236,7 +237,7 @@ class Gateway:
             else Sessions(self.sessions, self.datagrams, self.push_updates)
         )
         return Reports(
-            Interface(self.settings.interface, self.device.fd),
+            Interface(self.settings.interface, self.device.fds[0]),
             self.peer_slots,
             self.links,
             sessions,
@@ -255,7 +256,7 @@ class Gateway:
             return
         end = self._local_end(
             settings=self.settings,
-            lane=self.lane,
+            lane=self.lanes.first,
             links=self.links,
             exchange=self.handshaker.exchange,
             inside=self.outside.inside,
@@ -280,7 +281,7 @@ class Gateway:
 
     def _clamp_mss(self, mtu: int) -> None:
         if self.settings.mss_clamp:
-            self.lane.clamp_mss(mtu)
+            self.lanes.clamp_mss(mtu)
 
     def has_room(self) -> bool:
         """Return whether a connection could become a link before its peer is known.
@@ -305,24 +306,6 @@ class Gateway:
             self.pushed_settings.take(established.slotted.peer.name, established.hello.push)
         return link
 
-    async def _watch_peers(self, quiet: Quiet) -> None:
-        """Follow the peer directory, and log what the rate limits have held back."""
-        behind = self.peer_sync.behind[:0]  # the device has begun with those of the file
-        n_fills = self.peer_sync.n_fills
-        while True:
-            self.peer_sync.refresh()
-            if self.peer_sync.n_fills != n_fills and self.datagrams is not None:
-                n_fills = self.peer_sync.n_fills
-                self.datagrams.begin_all()  # of new ones, that have endpoints
-            if self.peer_sync.behind != behind:
-                behind = self.peer_sync.behind
-                await self.pushed_settings.route(behind)
-            log.say_held_back()
-            self.outside.attempts.tick()
-            self.push_updates.tick()
-            quiet.look()
-            await PACE.next_look(PeerSync.REFRESH_S)
-
     def _on_removed(self, slotted: SlottedPeer) -> None:
         slot = slotted.slot
         self.links.leave(slot, "the peer was removed, or has another key")
@@ -340,7 +323,7 @@ class Gateway:
     async def _watch_sessions(self, quiet: Quiet) -> None:
         while self.sessions is not None:
             self.sessions.tick()
-            self.handshaker.watch(self.lane)
+            self.handshaker.watch(self.lanes.first)
             self.links.forget_old_keys()
             if self.datagrams is not None:
                 self.datagrams.tick()

@@ -17,6 +17,7 @@ import msgspec
 
 from fastun.config.forward import Forward
 from fastun.config.vocabulary import KillSwitch
+from fastun.gateway.fleet_watch import FleetView
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
@@ -205,6 +206,7 @@ class GatewayView(msgspec.Struct, frozen=True):
     sessions: SessionCounts | None
     paths: PathCounts | None
     health: Health
+    fleet: FleetView | None = None
 
     def workers(self) -> Iterator[tuple[LaneView, WorkerView]]:
         """Yield every worker with its lane."""

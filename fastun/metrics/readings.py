@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from fastun import __version__, log
-from fastun.gateway.view import GatewayView, Histogram, LinkView, PeerView, RingView, WorkerView
+from fastun.gateway.fleet_watch import FleetView
+from fastun.gateway.view import (
+    GatewayView,
+    Histogram,
+    LinkView,
+    PeerView,
+    RingView,
+    WorkerView,
+)
 from fastun.gateway.worker_state import STATES
 from fastun.host.socket_state import SocketState
 from fastun.native import DIRECTIONS, DROPS
@@ -205,6 +213,16 @@ def dns_up(source: Source) -> Samples:
         yield (), not source.gateway.device.dns.fault
 
 
+def of_fleet(read_value: Callable[[FleetView], float]) -> Read:
+    """Return what reads a number of the fleet's directory, where the gateway belongs to one."""
+
+    def read(source: Source) -> Samples:
+        if source.gateway.fleet is not None:
+            yield (), read_value(source.gateway.fleet)
+
+    return read
+
+
 def of_udp_sockets(read_value: Callable[[SocketState], float]) -> Read:
     """Return what reads a number of every UDP socket."""
 
@@ -229,6 +247,12 @@ def of_switch(name: str) -> Read:
         yield (), sum(worker.counters[name] for worker in workers)
 
     return read
+
+
+def crossed(source: Source) -> Samples:
+    """Yield the packets that went from each lane to others."""
+    for lane in source.gateway.lanes:
+        yield (str(lane.index),), lane.workers["tun-reader"].counters["crossed"]
 
 
 # -- counts of the gateway --------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 
 from fastun import __version__
 from fastun.endpoint import format_host_port
+from fastun.gateway.fleet_watch import FleetView
 from fastun.gateway.view import (
     DeviceView,
     DnsView,
@@ -23,6 +24,7 @@ from fastun.status.reply import (
     Confinement,
     Direction,
     DnsStatus,
+    FleetStatus,
     ForwardStatus,
     LaneStatus,
     LastError,
@@ -76,6 +78,18 @@ def read_status(view: GatewayView) -> Status:
         ),
         lanes=[_lane(lane) for lane in view.lanes],
         confinement=_confinement(view),
+        fleet=None if view.fleet is None else _fleet(view.fleet),
+    )
+
+
+def _fleet(fleet: FleetView) -> FleetStatus:
+    return FleetStatus(
+        directory=fleet.directory,
+        name=fleet.name,
+        fault=fleet.fault,
+        looked_unix_seconds=fleet.looked,
+        left_out=fleet.left_out,
+        why_left_out=list(fleet.why_left_out),
     )
 
 
@@ -202,6 +216,7 @@ def _lane(lane: LaneView) -> LaneStatus:
         lane=lane.index,
         hand_over=lane.waiting.hands_over,
         spin_microseconds=lane.waiting.spin_us,
+        crossed_packets=lane.workers["tun-reader"].counters["crossed"],
         outbound=_direction(lane, "outbound", "tun-reader", "link-writer"),
         inbound=_direction(lane, "inbound", "link-reader", "tun-writer"),
     )

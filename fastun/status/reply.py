@@ -47,12 +47,14 @@ class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One lane.
 
     ``hand_over``: its readers do the step of a writer that sleeps themselves. ``spin_microseconds``
-    is how long a writer looks for the next packet before it sleeps.
+    is how long a writer looks for the next packet before it sleeps. ``crossed_packets`` went from
+    its tun-reader to those of other lanes, which carry their peers.
     """
 
     lane: int
     hand_over: bool = False
     spin_microseconds: int = 0
+    crossed_packets: int = 0
     outbound: Direction
     inbound: Direction
 
@@ -178,6 +180,22 @@ class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
     obstacles: list[str]
 
 
+class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet that a gateway belongs to: its directory, and the gateway's name there.
+
+    ``fault`` says why changes of the directory do not reach this gateway, empty where they do;
+    peers are those of ``looked_unix_seconds``, 0 for never since the start. ``left_out`` peers
+    break a rule; of some, ``why_left_out`` says which.
+    """
+
+    directory: str
+    name: str
+    fault: str
+    looked_unix_seconds: float
+    left_out: int
+    why_left_out: list[str]
+
+
 class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     """What the workers of a gateway are confined to, and in ``gateway`` what it is itself.
 
@@ -193,7 +211,7 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the host has of a tunnel, a part of its status.
+    """What is around a tunnel, its host and its fleet: a part of its status.
 
     ``not_ready`` says why traffic cannot pass, as /readyz does: empty where it can, null of an
     older version's gateway. ``device_fault`` says why the host is not as the device needs it, empty
@@ -201,6 +219,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
     where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
     nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
+    ``fleet`` is null where the peer directory is the gateway's own.
     ``host_pid`` is the process that changes the host, null of an older version's gateway.
     """
 
@@ -211,6 +230,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     forward: ForwardStatus | None = None
     kill_switch: KillSwitch = "off"
     dns: DnsStatus | None = None
+    fleet: FleetStatus | None = None
 
 
 class Status(HostStatus, frozen=True, kw_only=True):

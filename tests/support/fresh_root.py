@@ -62,6 +62,7 @@ _UBUNTU: Final = Release(
 RELEASES: Final = {
     "bookworm": _DEBIAN,
     "trixie": _DEBIAN,
+    "forky": _DEBIAN,
     "jammy": _UBUNTU,
     "noble": _UBUNTU,
 }
