@@ -22,11 +22,13 @@ from fastun.lab.host import Host, wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.tunnel import GatewayProcess, Tunnel, start_tunnel
 from tests.support.figures import Figures, keep
+from tests.support.postgres import cluster
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from fastun.lab.tunnel import Transport
+    from tests.support.postgres import Cluster
 
 _FIGURES = pytest.StashKey[Figures]()
 _KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
@@ -199,3 +201,10 @@ def _descends_from(pid: int, ancestors: set[int]) -> bool:
             return True
         pid = int(stat.rpartition(")")[2].split()[1])
     return True
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL; each test makes a database of its own."""
+    with cluster() as running:
+        yield running

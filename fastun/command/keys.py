@@ -12,6 +12,7 @@ import click
 
 from fastun.config.settings import PRIVATE_KEY_FILE_NAME
 from fastun.errors import ConfigError, RuntimeFailure
+from fastun.fleet.opened import opened
 from fastun.peers import server_key
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
@@ -55,7 +56,7 @@ def forget_server_key(state: Path) -> None:
     """Let the next gateway have any key; ConfigError where there is no peer directory."""
     if not (state / FILE_NAME).exists():
         raise ConfigError(f"--state {state}: contains no peer directory; give the server's --state")
-    with PeerStore(state) as directory:
+    with opened(state) as directory:
         directory.remember_server_key(server_key.FORGOTTEN)
         n_peers = len(directory.peers())
     click.echo(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastun.peers.directory import PeerDirectory
-    from fastun.peers.peer import Peer, Server
+    from fastun.peers.peer import Peer
     from fastun.peers.terms import Usage
 
 
@@ -42,7 +42,7 @@ def change(name: str, given: Given, state: Path) -> None:
             if given.quota is not None:
                 _check_quota(peer, directory.usage().get(name), now)
             before = _replace(directory, name, peer)
-        _say(before, peer, directory.server())
+        _say(before, peer, directory)
         warn(given)
 
 
@@ -65,7 +65,7 @@ def set_enabled(name: str, state: Path, *, enabled: bool) -> None:
             peer = directory.get(name)
             peer = replace(peer, terms=structs.replace(peer.terms, enabled=enabled))
             before = _replace(directory, name, peer)
-        _say(before, peer, directory.server())
+        _say(before, peer, directory)
 
 
 def rename(name: str, new_name: str, state: Path) -> None:
@@ -77,7 +77,7 @@ def rename(name: str, new_name: str, state: Path) -> None:
             if new_name != name:
                 directory.check_name_is_free(new_name, "NEW_NAME")
             before = _replace(directory, name, peer)
-        _say(before, peer, directory.server())
+        _say(before, peer, directory)
 
 
 def _replace(directory: PeerDirectory, name: str, peer: Peer) -> Peer:
@@ -88,11 +88,11 @@ def _replace(directory: PeerDirectory, name: str, peer: Peer) -> Peer:
     return before
 
 
-def _say(before: Peer, peer: Peer, server: Server | None) -> None:
+def _say(before: Peer, peer: Peer, directory: PeerDirectory) -> None:
     said = "changed" if peer != before else "unchanged"
     click.echo(f"{said} {before.name}: {summary(before, peer)}", err=True)
     if peer != before:
-        tell_gateway(server)
+        tell_gateway(directory)
 
 
 def summary(before: Peer, peer: Peer) -> str:
@@ -140,7 +140,7 @@ def rekey(
             client = file_of(peer, addresses, private_key, side, server)
             print_secret(client_file.write(client, file_format))
         click.echo(f"changed {name}: new keys, the old ones are cut off", err=True)
-        tell_gateway(directory.server())
+        tell_gateway(directory)
 
 
 def _with_new_keys(

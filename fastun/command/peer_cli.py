@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from fastun.command import peer_change_cli
-from fastun.command.options import peer_argument
+from fastun.command.options import PATH, peer_argument
 from fastun.command.peer_fields import Given, endpoint_option, format_option, peer_options
 from fastun.command.server_state import server_options
 
@@ -115,6 +115,42 @@ def remove(name: str, state: Path) -> None:
     from fastun.command import peers  # noqa: PLC0415
 
     peers.remove(name, state)
+
+
+@peer.command()
+@server_options
+def export(state: Path) -> None:
+    """Print all peers as lines of JSON.
+
+    They are a backup, or the way to another directory. The lines hold pre-shared keys. No
+    private key of a client is in them.
+
+    \b
+    Examples:
+      fastun peer export > peers.jsonl
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_transfer  # noqa: PLC0415
+
+    peer_transfer.export(state)
+
+
+@peer.command("import")
+@click.argument("file", required=False, type=PATH)
+@server_options
+def import_(file: Path | None, state: Path) -> None:
+    """Add peers that 'peer export' has printed.
+
+    All of them are added, or on a conflict none. Those that are there already stay. Without
+    FILE, stdin is read.
+
+    \b
+    Examples:
+      fastun peer import peers.jsonl
+      ssh other fastun peer export | fastun peer import
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_transfer  # noqa: PLC0415
+
+    peer_transfer.import_(file, state)
 
 
 for command in peer_change_cli.COMMANDS:

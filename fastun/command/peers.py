@@ -23,11 +23,14 @@ from fastun.config.interface import parse_addresses
 from fastun.config.peer import dialled_endpoint, parse_name
 from fastun.config.terms import NONE
 from fastun.errors import ConfigError, RuntimeFailure
+from fastun.fleet.opened import opened
 from fastun.peers.peer import Peer, Server, one_host
-from fastun.peers.store import FILE_NAME, PeerStore
+from fastun.peers.store import FILE_NAME
 from fastun.session import keys
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from fastun.command.peer_listing import Listed
     from fastun.peers.directory import PeerDirectory
     from fastun.peers.peer import Address
@@ -58,7 +61,7 @@ def add(
         else keys.parse_public(public_key or "", "--public-key"),
         preshared_key=keys.generate_preshared(),
     )
-    with PeerStore(state) as directory:
+    with opened(state) as directory:
         # Printed before the commit: a client whose file is lost is not added.
         with directory.changes():
             directory.check_name_is_free(name, "NAME")
@@ -76,7 +79,7 @@ def add(
         known_by = addresses or peer.allowed_ips
         click.echo(f"added {name}: {listed(known_by)}, dials {side.how}", err=True)
         warn(given)
-        tell_gateway(directory.server())
+        tell_gateway(directory)
 
 
 def warn(given: Given) -> None:
@@ -91,7 +94,7 @@ def show_list(state: Path, *, as_json: bool) -> None:
 
     listed_peers: list[peer_listing.Listed] = []
     if (state / FILE_NAME).exists():
-        with PeerStore(state) as directory:
+        with opened(state) as directory:
             listed_peers = _listed(directory)
     if as_json:
         peer_listing.print_json(listed_peers)
@@ -142,20 +145,24 @@ def remove(name: str, state: Path) -> None:
     with existing(state) as directory:
         directory.remove(name)
         click.echo(f"removed {name}", err=True)
-        tell_gateway(directory.server())
+        tell_gateway(directory)
 
 
-def existing(state: Path) -> PeerStore:
+def existing(state: Path) -> AbstractContextManager[PeerDirectory]:
     """Open the directory, but make none where a wrong --state points to."""
     if not (state / FILE_NAME).exists():
         raise ConfigError(f"--state {state}: contains no peer directory; give the server's --state")
-    return PeerStore(state)
+    return opened(state)
 
 
-def tell_gateway(server: Server | None) -> None:
+def tell_gateway(directory: PeerDirectory) -> None:
     """Let a running gateway pick up what has changed; a gateway that starts reads it anyway."""
     from fastun.status import control  # noqa: PLC0415 (it loads what the gateway needs)
 
+    if directory.notifies:
+        click.echo("all gateways of the fleet are notified", err=True)
+        return
+    server = directory.server()
     if server is None:
         return
     with contextlib.suppress(RuntimeFailure):

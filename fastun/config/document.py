@@ -121,6 +121,13 @@ class HooksSection(_Section, frozen=True):
     timeout: float = 10.0
 
 
+class FleetSection(_Section, frozen=True):
+    """`[fleet]`: peers in a directory that several gateways have. `name` None: the host's."""
+
+    directory: str | None = None
+    name: str | None = None
+
+
 class MetricsSection(_Section, frozen=True):
     """`[metrics]`: where Prometheus scrapes."""
 
@@ -190,6 +197,7 @@ class Document(_Section, frozen=True):
     push: PushSection | None = None
     forward: ForwardSection | None = None
     hooks: HooksSection | None = None
+    fleet: FleetSection | None = None
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
     workers: WorkersSection = WorkersSection()
@@ -203,6 +211,7 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "push": PushSection,
     "forward": ForwardSection,
     "hooks": HooksSection,
+    "fleet": FleetSection,
     "metrics": MetricsSection,
     "log": LogSection,
     "workers": WorkersSection,
@@ -322,6 +331,7 @@ def _in_words(complaint: str) -> str:
 
 __all__ = [
     "Document",
+    "FleetSection",
     "ForwardSection",
     "HooksSection",
     "InterfaceSection",

@@ -21,6 +21,7 @@ from fastun.config import document as toml
 from fastun.config import full_tunnel, host, identity, links, observing, push_settings, wg_quick
 from fastun.config.data_path import DataPath, data_path
 from fastun.config.document import Document, InterfaceSection
+from fastun.config.fleet import Fleet, fleet, refuse_fleet
 from fastun.config.forward import Forward, forward
 from fastun.config.hooks import Hooks, hooks
 from fastun.config.identity import Identity
@@ -114,6 +115,7 @@ class ServeSettings(CommonSettings):
     role: ClassVar[Literal["serve"]] = "serve"
     listen: tuple[Endpoint, ...]
     push: Pushed
+    fleet: Fleet | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +192,14 @@ def _serve(sources: Sources) -> ServeSettings:
         ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
-    return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
+    common = _common(sources, device, ours, listen)
+    return ServeSettings(**common, listen=listen, push=push, fleet=fleet(sources, device.wire))
 
 
 def _connect(sources: Sources) -> ConnectSettings:
     device = _device(sources)
     links.refuse_listening(sources)
+    refuse_fleet(sources)
     accept: tuple[Accept, ...] = ()
     table = host.table(sources, device.mode)
     if device.wire == "wireguard":

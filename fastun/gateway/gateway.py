@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable
 from fastun import ending, log
 from fastun.config.settings import Settings
 from fastun.gateway.dns_checks import dns_checks
+from fastun.gateway.fleet_watch import FleetWatch
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.late_networks import LateNetworks
@@ -27,6 +28,7 @@ from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.peer_sync import PeerSync
+from fastun.gateway.peer_watch import PeerWatch
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.quiet import Quiet
 from fastun.gateway.reports import Interface, Reports, Sessions
@@ -105,6 +107,8 @@ class Gateway:
             self._on_changed,
         )
         self.peer_sync = PeerSync(settings, self.peer_slots, supplies.open_peers)
+        if settings.role == "serve" and settings.fleet is not None:
+            self.peer_sync.fleet = FleetWatch(settings.fleet, supplies.start_fleet)
         outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
             settings, device, self.peer_slots.push_keepalive, outer.addresses
@@ -182,7 +186,7 @@ class Gateway:
         quiet = Quiet(self)
         stack.callback(quiet.end)
         watching = (
-            self._watch_peers(quiet),
+            *PeerWatch(self).tasks(quiet),
             self._watch_sessions(quiet),
             self.lanes.watch.run(),
             self.pushed_settings.run(),
@@ -302,24 +306,6 @@ class Gateway:
         if established.hello is not None and established.hello.push is not None:
             self.pushed_settings.take(established.slotted.peer.name, established.hello.push)
         return link
-
-    async def _watch_peers(self, quiet: Quiet) -> None:
-        """Follow the peer directory, and log what the rate limits have held back."""
-        behind = self.peer_sync.behind[:0]  # the device has begun with those of the file
-        n_fills = self.peer_sync.n_fills
-        while True:
-            self.peer_sync.refresh()
-            if self.peer_sync.n_fills != n_fills and self.datagrams is not None:
-                n_fills = self.peer_sync.n_fills
-                self.datagrams.begin_all()  # of new ones, that have endpoints
-            if self.peer_sync.behind != behind:
-                behind = self.peer_sync.behind
-                await self.pushed_settings.route(behind)
-            log.say_held_back()
-            self.outside.attempts.tick()
-            self.push_updates.tick()
-            quiet.look()
-            await PACE.next_look(PeerSync.REFRESH_S)
 
     def _on_removed(self, slotted: SlottedPeer) -> None:
         slot = slotted.slot

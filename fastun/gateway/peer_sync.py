@@ -21,6 +21,7 @@ from fastun.config.push import Push
 from fastun.config.served import pushed_to_all
 from fastun.config.settings import Options, ServeSettings, Settings
 from fastun.errors import FastunError
+from fastun.gateway.fleet_watch import FleetWatch
 from fastun.gateway.peer_terms import PeerTerms
 from fastun.gateway.quotas import Quotas
 from fastun.host.served_peers import OwnPeers, ServedPeers
@@ -61,6 +62,7 @@ class PeerSync:
         self._store: ServedPeers | None = None
         self._terms = PeerTerms(peer_slots)
         self._quotas: Quotas | None = None
+        self.fleet: FleetWatch | None = None  # what keeps the directory in step with a fleet's
         self.n_fills = 0  # looks that found a change
         self._version = -1  # of the directory that the slots are in step with
         self._is_settled = True  # all peers have got their slots
@@ -175,8 +177,11 @@ class PeerSync:
 
     def first_steps(self) -> list[str]:
         """Return what to do when no peer may connect yet."""
+        settings = self._settings
+        if settings.role == "serve" and settings.fleet is not None:
+            return []  # the directory is read only now
         is_alone = self._store is not None and self._peer_slots.n_peers == 0
-        return first_steps(self._settings) if is_alone else []
+        return first_steps(settings) if is_alone else []
 
     # -- what is pushed -----------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ LIVE: Final = {
 
 # Those that do not: device, sockets and workers are made with them.
 RESTART: Final = {
+    "fleet": "fleet",
     "fwmark": "interface.fwmark",
     "interface": "interface.name",
     "mode": "interface.mode",

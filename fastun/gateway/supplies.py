@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,17 +18,23 @@ if TYPE_CHECKING:
 
 
 class Supplies(NamedTuple):
-    """Sockets, files of the state directory, and what opens the peers of one that serves."""
+    """Sockets, files of the state directory, and what opens the peers of one that serves.
+
+    ``start_fleet`` starts the process of its fleet.
+    """
 
     sockets: SocketMaker
     files: StateFiles
     open_peers: Callable[[ServeSettings, bytes], ServedPeers]
+    start_fleet: Callable[[], socket.socket]
 
 
 def of(host: HostClient, settings: Settings) -> Supplies:
     """Return those of a gateway with these settings."""
+    sockets = GatewaySockets(host)
     return Supplies(
-        GatewaySockets(host),
+        sockets,
         GatewayFiles(host, settings.state_dir),
         lambda now, _: GatewayPeers(host, now),  # which knows the key itself
+        sockets.fleet,
     )

@@ -17,6 +17,7 @@ import msgspec
 
 from fastun.config.forward import Forward
 from fastun.config.vocabulary import KillSwitch
+from fastun.gateway.fleet_watch import FleetView
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
@@ -204,6 +205,8 @@ class GatewayView(msgspec.Struct, frozen=True):
     counts: dict[str, int]  # what happened to connections and links, by name
     sessions: SessionCounts | None
     paths: PathCounts | None
+    health: Health
+    fleet: FleetView | None = None
 
     def workers(self) -> Iterator[tuple[LaneView, WorkerView]]:
         """Yield every worker with its lane."""

@@ -153,6 +153,8 @@ class Viewer:
             counts=_counts(gateway),
             sessions=_session_counts(gateway),
             paths=_path_counts(gateway.datagrams),
+            health=self.health(),
+            fleet=None if (fleet := gateway.peer_sync.fleet) is None else fleet.view(),
         )
 
     def _peer(self, slotted: SlottedPeer, link: LinkView | None) -> PeerView:

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fastun.config.served import server_of
+from fastun.fleet.opened import settle
 from fastun.peers.store import PeerStore
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class OwnPeers:
         self._store = PeerStore(settings.state_dir, any_thread=any_thread)
         with contextlib.ExitStack() as undo:
             undo.callback(self._store.close)
+            settle(self._store, settings.fleet)
             self._store.remember_server(server_of(settings, public_key))
             undo.pop_all()
         self._store.wait_at_most(_LOOK_S)

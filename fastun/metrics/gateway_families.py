@@ -224,6 +224,35 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         readings.dns_up,
     ),
     Family(
+        "fastun_fleet_up",
+        "gauge",
+        (),
+        "0 while changes of the fleet's directory do not reach this gateway, else 1; only where it "
+        "belongs to a fleet. Peers are those of the last time, and 'fastun status' says why.",
+        readings.of_fleet(lambda fleet: not fleet.fault),
+    ),
+    Family(
+        "fastun_fleet_failures_total",
+        "counter",
+        (),
+        "Failed attempts to reach or to read the fleet's directory.",
+        readings.of_fleet(lambda fleet: fleet.n_failures),
+    ),
+    Family(
+        "fastun_fleet_changes_total",
+        "counter",
+        (),
+        "Looks at the fleet's directory that found other peers than before.",
+        readings.of_fleet(lambda fleet: fleet.n_changes),
+    ),
+    Family(
+        "fastun_fleet_peers_left_out",
+        "gauge",
+        (),
+        "Peers of the fleet's directory that break a rule and are left out.",
+        readings.of_fleet(lambda fleet: fleet.left_out),
+    ),
+    Family(
         "fastun_log_lines_dropped_total",
         "counter",
         ("reason",),

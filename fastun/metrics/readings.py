@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from fastun import __version__, log
-from fastun.gateway.view import GatewayView, Histogram, LinkView, PeerView, RingView, WorkerView
+from fastun.gateway.fleet_watch import FleetView
+from fastun.gateway.view import (
+    GatewayView,
+    Histogram,
+    LinkView,
+    PeerView,
+    RingView,
+    WorkerView,
+)
 from fastun.gateway.worker_state import STATES
 from fastun.host.socket_state import SocketState
 from fastun.native import DIRECTIONS, DROPS
@@ -203,6 +211,16 @@ def dns_up(source: Source) -> Samples:
     """Yield whether names are looked up as configured, where the tunnel has DNS servers."""
     if source.gateway.device.dns is not None:
         yield (), not source.gateway.device.dns.fault
+
+
+def of_fleet(read_value: Callable[[FleetView], float]) -> Read:
+    """Return what reads a number of the fleet's directory, where the gateway belongs to one."""
+
+    def read(source: Source) -> Samples:
+        if source.gateway.fleet is not None:
+            yield (), read_value(source.gateway.fleet)
+
+    return read
 
 
 def of_udp_sockets(read_value: Callable[[SocketState], float]) -> Read:

@@ -11,6 +11,7 @@ from fastun.native.confine import (
     confine,
     confine_gateway,
     confine_template,
+    needs_exec,
     probe_confinement,
     rest,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "fork_sibling",
     "has_aes_instructions",
     "hide_memory",
+    "needs_exec",
     "probe_confinement",
     "rest",
     "sealing_library",

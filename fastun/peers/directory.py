@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from ipaddress import ip_interface
+from typing import ClassVar
 
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, nearest, quote
@@ -18,8 +19,16 @@ from fastun.peers.terms import Usage
 class PeerDirectory(ABC):
     """Where peers are kept: several processes may use one at once, each instance in one thread.
 
-    Every method raises RuntimeFailure when the directory cannot be used.
+    Invariants, which one test shows of every kind (tests/unit/peers/test_directory_contract.py):
+    names, public keys and prefixes are each one peer's; what a method has changed is seen by every
+    other process's next call, all of it or nothing; what changes peers makes the version grow.
+
+    Every method raises RuntimeFailure when the directory cannot be used, in one line that shows no
+    key and no password.
     """
+
+    #: Whether every gateway hears of a change by itself.
+    notifies: ClassVar[bool] = False
 
     @abstractmethod
     def changes(self) -> AbstractContextManager[None]:
@@ -50,6 +59,11 @@ class PeerDirectory(ABC):
 
         What it has used of a quota stays.
         """
+
+    def own_addresses(self) -> tuple[Address, ...]:
+        """Return the addresses that are no peer's: those of all gateways that serve it."""
+        server = self.server()
+        return server.addresses if server else ()
 
     def check_name_is_free(self, name: str, where: str) -> None:
         """Raise ConfigError where a peer of the directory, or of the gateway's file, has it."""
@@ -122,7 +136,7 @@ class PeerDirectory(ABC):
         taken = [prefix for peer in self.peers() for prefix in peer.allowed_ips]
         if server:
             taken += [prefix for peer in server.peers for prefix in peer.allowed_ips]
-            taken += [one_host(address) for address in server.addresses]
+        taken += [one_host(address) for address in self.own_addresses()]
         free = next_free_address(network, taken)
         if free is None:
             raise ConfigError(

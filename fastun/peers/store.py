@@ -3,7 +3,8 @@
     peer        name, public key, pre-shared key, endpoints, keepalive, terms (JSON)
     allowed_ip  prefix -> peer; the key of the table, so no two peers have one prefix
     usage       what a peer has used of its quota, in which month
-    fact        version (grows with every change of peers), server, server_key, public_endpoints
+    fact        version (grows with every change of peers), server, server_key, public_endpoints;
+                fleet, the URL of the directory that this is a copy of
 
 Several processes use it at once: each change is one transaction, begun by taking SQLite's write
 lock, and what is decided by a look (which address is free) is decided under that lock. The file
@@ -214,6 +215,29 @@ class PeerStore(PeerDirectory):
 
     def remember_server_key(self, public_key: bytes) -> None:  # noqa: D102
         self._set_fact("server_key", public_key.hex())
+
+    # -- a copy of another directory (fastun.fleet) ---------------------------------------------
+
+    def original(self) -> str | None:
+        """Return the URL of the directory that this is a copy of, None where it is its own."""
+        return self._fact("fleet") or None
+
+    def remember_original(self, url: str | None) -> None:
+        """Be a copy of that one; None: be one's own again."""
+        self._set_fact("fleet", url or "")
+
+    def copy(self, changed: Iterable[Peer], gone: Iterable[str]) -> None:
+        """Have these as they are, which go together with the rest, and not those of these names."""
+        now = [*changed]
+        with self._changing():
+            names = [(name,) for name in (*gone, *(peer.name for peer in now))]
+            self._database.executemany("DELETE FROM peer WHERE name = ?", names)
+            self._database.executemany(
+                "INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?)", map(_columns, now)
+            )
+            for peer in now:
+                self._insert_prefixes(peer)
+            self._grow_version()
 
     def public_endpoints(self) -> tuple[Endpoint, ...]:  # noqa: D102
         with self._explained():

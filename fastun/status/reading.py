@@ -7,6 +7,7 @@ import os
 
 from fastun import __version__
 from fastun.endpoint import format_host_port
+from fastun.gateway.fleet_watch import FleetView
 from fastun.gateway.view import (
     DeviceView,
     DnsView,
@@ -23,6 +24,7 @@ from fastun.status.reply import (
     Confinement,
     Direction,
     DnsStatus,
+    FleetStatus,
     ForwardStatus,
     LaneStatus,
     LastError,
@@ -55,6 +57,7 @@ def read_status(view: GatewayView) -> Status:
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
         host_pid=view.device.host_pid,
+        not_ready=view.health.not_ready(),
         dns=None if view.device.dns is None else _dns(view.device.dns),
         forward=_forward(view.device),
         kill_switch=view.device.kill_switch,
@@ -75,6 +78,18 @@ def read_status(view: GatewayView) -> Status:
         ),
         lanes=[_lane(lane) for lane in view.lanes],
         confinement=_confinement(view),
+        fleet=None if view.fleet is None else _fleet(view.fleet),
+    )
+
+
+def _fleet(fleet: FleetView) -> FleetStatus:
+    return FleetStatus(
+        directory=fleet.directory,
+        name=fleet.name,
+        fault=fleet.fault,
+        looked_unix_seconds=fleet.looked,
+        left_out=fleet.left_out,
+        why_left_out=list(fleet.why_left_out),
     )
 
 

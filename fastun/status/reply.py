@@ -180,6 +180,22 @@ class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
     obstacles: list[str]
 
 
+class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet that a gateway belongs to: its directory, and the gateway's name there.
+
+    ``fault`` says why changes of the directory do not reach this gateway, empty where they do;
+    peers are those of ``looked_unix_seconds``, 0 for never since the start. ``left_out`` peers
+    break a rule; of some, ``why_left_out`` says which.
+    """
+
+    directory: str
+    name: str
+    fault: str
+    looked_unix_seconds: float
+    left_out: int
+    why_left_out: list[str]
+
+
 class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     """What the workers of a gateway are confined to, and in ``gateway`` what it is itself.
 
@@ -195,21 +211,26 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the host has of a tunnel, a part of its status.
+    """What is around a tunnel, its host and its fleet: a part of its status.
 
-    ``device_fault`` says why the host is not as the device needs it, empty where it is.
+    ``not_ready`` says why traffic cannot pass, as /readyz does: empty where it can, null of an
+    older version's gateway. ``device_fault`` says why the host is not as the device needs it, empty
+    where it is.
     ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
     where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
     nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
+    ``fleet`` is null where the peer directory is the gateway's own.
     ``host_pid`` is the process that changes the host, null of an older version's gateway.
     """
 
     host_pid: int | None = None
+    not_ready: str | None = None
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
     forward: ForwardStatus | None = None
     kill_switch: KillSwitch = "off"
     dns: DnsStatus | None = None
+    fleet: FleetStatus | None = None
 
 
 class Status(HostStatus, frozen=True, kw_only=True):

@@ -23,13 +23,14 @@ from fastun.status import confinement, control, kill_switch, peer_report
 from fastun.status.peer_report import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from fastun.status.reply import (
         Confinement,
         Direction,
         DnsStatus,
+        FleetStatus,
         ForwardStatus,
         LaneStatus,
         Stage,
@@ -138,20 +139,8 @@ def _summary(status: Status, now: float) -> Table:
     if status.public_key:
         table.add_row("key", f"{status.public_key} (public)")
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
-    if status.dns is not None:
-        table.add_row("DNS", _dns(status.dns))
-    if status.reload_error:
-        since = duration(now - status.configured_unix_seconds)
-        table.add_row(
-            "config",
-            Text(f"not reloaded: {status.reload_error}; as it was read {since} ago", "yellow"),
-        )
-    if said := _host(status):
-        table.add_row("host", said)
-    if status.forward is not None:
-        table.add_row("forward", _forwarding(status.forward))
-    if status.kill_switch != "off":
-        table.add_row("kill switch", kill_switch.WORDS[status.kill_switch])
+    for label, said in _around(status, now):
+        table.add_row(label, said)
     table.add_row("peers", _connected(status))
     links = status.links
     table.add_row(
@@ -168,6 +157,26 @@ def _summary(status: Status, now: float) -> Table:
             table.add_row("", Text("gateway: ").append(_confined(status.confinement.gateway)))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
+
+
+def _around(status: Status, now: float) -> Iterator[tuple[str, Text | str]]:
+    """Yield what the gateway has of its host and its fleet, a line each, where there is any."""
+    if status.dns is not None:
+        yield "DNS", _dns(status.dns)
+    if status.reload_error:
+        since = duration(now - status.configured_unix_seconds)
+        yield (
+            "config",
+            Text(f"not reloaded: {status.reload_error}; as it was read {since} ago", "yellow"),
+        )
+    if said := _host(status):
+        yield "host", said
+    if status.fleet is not None:
+        yield "fleet", _fleet(status.fleet, now)
+    if status.forward is not None:
+        yield "forward", _forwarding(status.forward)
+    if status.kill_switch != "off":
+        yield "kill switch", kill_switch.WORDS[status.kill_switch]
 
 
 def _confined(what: Confinement) -> Text:
@@ -192,6 +201,18 @@ def _host(status: Status) -> Text | None:
     if n_repairs:
         return Text(f"{n_repairs} items were removed by other programs and made again")
     return None
+
+
+def _fleet(fleet: FleetStatus, now: float) -> Text:
+    """Return where the peers come from, and what keeps changes of them from coming."""
+    said = Text(f"{fleet.name} of {fleet.directory}")
+    if fleet.fault:
+        looked = fleet.looked_unix_seconds
+        since = f"as {duration(now - looked)} ago" if looked else "those of the last time"
+        said.append(f"\nnot followed: {fleet.fault}; peers are {since}", style="yellow")
+    for line in fleet.why_left_out:
+        said.append(f"\nleft out: {line}", style="yellow")
+    return said
 
 
 def _forwarding(forward: ForwardStatus) -> Text:

@@ -61,7 +61,7 @@ def idle_gateway(settings: Settings | None = None, n_lanes: int = 1) -> Iterator
             device=device,
             links=LinkTable(lanes, hello.format_without_peer(settings)),
             peer_slots=peer_slots,
-            peer_sync=SimpleNamespace(own=KeyPair(bytes(32), bytes(32))),
+            peer_sync=SimpleNamespace(own=KeyPair(bytes(32), bytes(32)), fleet=None),
             handshaker=None,
             sockets=udp.UdpSockets((), offload=False),
             listening=SimpleNamespace(waits_for=tuple),

@@ -63,6 +63,12 @@ class GatewaySockets:
         ours, theirs = self._sockets(messages.MakeChannel(), 2)
         return ours, theirs
 
+    def fleet(self) -> socket.socket:
+        """Return the channel of a new process of the fleet. Blocks; raises FastunError, OSError."""
+        _, descriptors = self._host.call_for_descriptors(messages.StartFleet(), Started)
+        (channel,) = map(_socket, descriptors)
+        return channel
+
     @contextlib.asynccontextmanager
     async def control(self) -> AsyncIterator[socket.socket]:
         """Yield the control socket, and have it removed at the end. Raises RuntimeFailure."""

@@ -23,6 +23,7 @@ from fastun.host import run_directory, template_start
 from fastun.host.process import supply_checks as checks
 from fastun.host.process import supply_messages as messages
 from fastun.host.process.channel import Unasked
+from fastun.host.process.fleet_start import FleetStart
 from fastun.host.process.server import Answered
 from fastun.host.process.supply_messages import (
     FileRead,
@@ -67,6 +68,8 @@ class Supply:
         self._had_peers = False
         self._mutex = threading.Lock()  # of the control socket
         self._peers_mutex = threading.Lock()
+        self._fleet = FleetStart()
+        self._fleet_mutex = threading.Lock()
         self._files = OwnFiles(work.settings.state_dir)
         self._files_mutex = threading.Lock()
 
@@ -83,6 +86,7 @@ class Supply:
             messages.MakeControl: self.control,
             messages.RemoveControl: self.remove_control,
             messages.StartTemplate: self.start_template,
+            messages.StartFleet: self.start_fleet,
             messages.ReadFile: self.read_file,
             messages.ReplaceFile: self.replace_file,
             messages.OpenPeers: self.open_peers,
@@ -94,8 +98,10 @@ class Supply:
         }
 
     def close(self) -> None:
-        """Remove the control socket, and let the peer directory go."""
+        """Remove the control socket, end the fleet's process, and let the peer directory go."""
         self.remove_control()
+        with self._fleet_mutex:
+            self._fleet.close()
         self.close_peers()
 
     # -- sockets --------------------------------------------------------------------------------
@@ -170,6 +176,12 @@ class Supply:
         """Start a template, the gateway's child."""
         pid, channel = template_start.started(self._users, self._gateway_pid)
         return Answered(Started(pid=pid), (channel.detach(),))
+
+    def start_fleet(self, _: messages.StartFleet) -> Answered:
+        """Start it, in place of the one before."""
+        with self._fleet_mutex:
+            pid, channel = self._fleet.start(self._work.settings)
+        return Answered(Started(pid=pid), (channel,))
 
     # -- the state directory --------------------------------------------------------------------
 

@@ -88,6 +88,10 @@ class StartTemplate(Message, frozen=True):
     """A template of workers, a child of the gateway: Started, with its channel."""
 
 
+class StartFleet(Message, frozen=True):
+    """The process of the gateway's fleet: Started, with its channel."""
+
+
 class ReadFile(Message, frozen=True):
     """`StateFiles.read`: FileRead."""
 

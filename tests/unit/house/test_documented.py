@@ -39,6 +39,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[push]": document.PushSection,
     "[forward]": document.ForwardSection,
     "[hooks]": document.HooksSection,
+    "[fleet]": document.FleetSection,
     "[metrics]": document.MetricsSection,
     "[log]": document.LogSection,
     "[workers]": document.WorkersSection,

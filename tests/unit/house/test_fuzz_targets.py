@@ -46,10 +46,14 @@ WITHOUT: dict[str, str] = {
         lane/template_process.py:_fork_until_child
         link/refusals.py:fingerprint host/sockets/syn_filter.py:program
         metrics/readings.py:of_rings native/host.py:sealing_library native/vocabulary.py:_names
-        peers/rows.py:terms_text peers/server_key.py:_text
+        peers/server_key.py:_text
+        fleet/postgres.py:PostgresDirectory.announce fleet/schema.py:prepare
         peers/store.py:PeerStore.remember_server status/peer_report.py:_age
         status/report.py:_print host/firewall/nft.py:is_plain host/dns/name_servers.py:_check
         host/dns/resolver.py:record_of host/process/reading.py:Reading.read
+        host/process/handing_over.py:taken service/installing.py:_is_packaged
+        service/installing.py:_run service/installing.py:_start service/installing.py:remove
+        service/installing.py:write service/units.py:_read
         """,
     # a number or a few fixed bytes of the kernel, read where it is used
     "a value of the kernel": """

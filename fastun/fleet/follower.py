@@ -1,0 +1,175 @@
+"""Keeps this host's copy in step with the directory of its fleet.
+
+    LISTEN --notification--> a look --rows--> the copy --Changed--> gateway
+             or LOOK_S passed
+
+A look reads the version, and all peers only where that is another. While notifications come
+one after the other, looks are `APART_S` apart: a storm costs a look now and then. Without the
+database it tries again, ever more rarely, and the copy is what it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import select
+import time
+from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
+
+from fastun import codec
+from fastun.errors import FastunError
+from fastun.fleet import messages, schema
+from fastun.fleet.connection import explained
+from fastun.fleet.copied import Copied
+from fastun.fleet.messages import Changed, Now
+from fastun.fleet.postgres import PostgresDirectory
+
+if TYPE_CHECKING:
+    import socket
+
+    from fastun.fleet.messages import Message
+    from fastun.peers.peer import Server
+    from fastun.peers.store import PeerStore
+
+#: What a notification that was lost costs at most.
+LOOK_S: Final = 10.0
+APART_S: Final = 0.05
+#: Between two tries to reach a database that is away: doubled each time, up to the second.
+_AGAIN_S: Final = (0.5, 5.0)
+#: How often a gateway says that it is there still.
+_ANNOUNCE_S: Final = 60.0
+
+
+class GatewayGone(Exception):  # noqa: N818 (the end, and no fault)
+    """The channel is closed."""
+
+
+class Follower:
+    """That of one gateway. One thread."""
+
+    def __init__(self, store: PeerStore, url: str, name: str, channel: socket.socket) -> None:
+        """Follow the directory at ``url`` for the gateway ``name``."""
+        self._store = store
+        self._copied = Copied(store)
+        self._url = url
+        self._name = name
+        self._channel = channel
+        self._now = Now(n_peers=self._copied.n_peers)
+        self._version = -1  # of the directory, that the copy is in step with
+        self._announced: Server | None = None  # what the directory says of this gateway
+        self._announced_s = 0.0
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+
+    def run(self) -> None:
+        """Follow until the gateway ends."""
+        again_s = _AGAIN_S[0]
+        with contextlib.suppress(GatewayGone):
+            while True:
+                try:
+                    with PostgresDirectory(self._url, self._store) as directory:
+                        self._begin(directory)
+                        again_s = _AGAIN_S[0]
+                        self._follow(directory)
+                except FastunError as error:
+                    n_failures = self._now.n_failures + 1
+                    self._say(error=str(error)[:1024], n_failures=n_failures)
+                self._wait(again_s * random.uniform(0.8, 1.2), None)  # noqa: S311 (no secret)
+                again_s = min(again_s * 2, _AGAIN_S[1])
+
+    def _begin(self, directory: PostgresDirectory) -> None:
+        """Look at all: what was missed without a connection, nothing has notified."""
+        server = self._store.server()
+        if server is not None:
+            directory.claim_key(server.public_key)
+        with explained(self._url):
+            directory.connection.execute(f"LISTEN {schema.CHANNEL}")
+        self._version, self._announced = -1, None
+
+    def _follow(self, directory: PostgresDirectory) -> None:
+        """Raise FastunError when that is not possible any more, and GatewayGone."""
+        while True:
+            self._announce(directory)
+            self._look(directory)
+            looked_s = time.monotonic()
+            self._wait(LOOK_S, directory.connection.fileno())
+            self._wait(APART_S - (time.monotonic() - looked_s), None)
+
+    def _look(self, directory: PostgresDirectory) -> None:
+        version = directory.version()  # first: what is changed meanwhile is seen next time
+        left_out: dict[str, str] = {}
+        is_changed = False
+        if version != self._version:
+            schema.check(directory.connection, self._url)
+            is_changed, left_out = self._copied.take(directory.rows())
+            self._now = structs.replace(
+                self._now,
+                left_out=len(left_out),
+                why_left_out=tuple(
+                    f"{name}: {why}"[:1024]
+                    for name, why in [*left_out.items()][: messages.NAMED_MAX]
+                ),
+            )
+        self._version = version
+        if is_changed:
+            self._send(Changed())
+        self._say(
+            error="",
+            looked=time.time(),
+            n_peers=self._copied.n_peers,
+            n_looks=self._now.n_looks + 1,
+            n_changes=self._now.n_changes + is_changed,
+        )
+
+    def _announce(self, directory: PostgresDirectory) -> None:
+        """Say what this gateway is, which a reload may have changed, and that it is there."""
+        server = self._store.server()
+        is_due = time.monotonic() >= self._announced_s + _ANNOUNCE_S
+        if server is not None and (is_due or server != self._announced):
+            directory.announce(self._name, server)
+            self._announced, self._announced_s = server, time.monotonic()
+            self._version = -1  # other peers than before may go together with it
+
+    # -- the gateway ----------------------------------------------------------------------------
+
+    def _wait(self, left_s: float, beside: int | None) -> None:
+        """Wait so long, or until the descriptor ``beside`` is readable; do what the gateway asks.
+
+        Raises GatewayGone.
+        """
+        if beside is not None:
+            self._poll.register(beside, select.POLLIN)
+        try:
+            until_s = time.monotonic() + left_s
+            while (rest_s := until_s - time.monotonic()) > 0:
+                ready = {number for number, _ in self._poll.poll(rest_s * 1000)}
+                if self._channel.fileno() in ready:
+                    self._take()
+                if beside in ready:
+                    return
+        finally:
+            if beside is not None:
+                self._poll.unregister(beside)
+
+    def _take(self) -> None:
+        """Do what the gateway asks. Raises GatewayGone."""
+        try:
+            message = messages.receive(self._channel, messages.OF_GATEWAY)
+        except (codec.CodecError, OSError):
+            raise GatewayGone from None
+        if message is None:
+            raise GatewayGone
+
+    def _say(self, **changed: object) -> None:
+        now = structs.replace(self._now, **changed)
+        if now != self._now:
+            self._now = now
+            self._send(now)
+
+    def _send(self, message: Message) -> None:
+        try:
+            messages.send(self._channel, message)
+        except OSError:
+            raise GatewayGone from None

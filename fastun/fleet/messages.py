@@ -1,0 +1,75 @@
+"""What a gateway and the process of its fleet say to each other, a message a datagram.
+
+Both are of one fastun, so there are no versions. Each end checks what it receives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from fastun import codec
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+MESSAGE_BYTES_MAX: Final = 32 << 10
+
+#: Of peers that were left out, so many are named.
+NAMED_MAX: Final = 8
+
+Text = Annotated[str, Meta(max_length=1024)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field=codec.TAG):
+    """Any of them; its tag is the name of its class."""
+
+
+# -- by the process -----------------------------------------------------------------------------
+
+
+class Now(Message, frozen=True):
+    """How the directory is.
+
+    ``error`` says why its changes do not reach this host, empty where they do. ``looked`` is when
+    it was last read, Unix time, 0 for never. ``left_out`` peers break a rule, of which some
+    are in ``why_left_out``.
+    """
+
+    error: Text = ""
+    looked: float = 0.0
+    n_peers: Count = 0
+    n_looks: Count = 0
+    n_changes: Count = 0
+    n_failures: Count = 0
+    left_out: Count = 0
+    why_left_out: Annotated[tuple[Text, ...], Meta(max_length=NAMED_MAX)] = ()
+
+
+class Changed(Message, frozen=True):
+    """The copy has other peers than before."""
+
+
+OF_PROCESS: Final = (Now, Changed)
+OF_GATEWAY: Final = ()
+
+
+def receive(channel: socket.socket, kinds: Sequence[type[Message]]) -> Message | None:
+    """Return what has come, one of these kinds; None at the end.
+
+    Raises CodecError, and OSError: BlockingIOError where nothing has.
+    """
+    content = channel.recv(MESSAGE_BYTES_MAX + 1)
+    if not content:
+        return None
+    by_tag: dict[str, type[Message]] = {kind.__name__: kind for kind in kinds}
+    return codec.unpack_tagged(content, by_tag, MESSAGE_BYTES_MAX)
+
+
+def send(channel: socket.socket, message: Message) -> None:
+    """Send one. Raises OSError: BlockingIOError where the other end does not read."""
+    channel.send(codec.pack(message))

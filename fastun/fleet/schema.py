@@ -1,0 +1,83 @@
+"""The tables of a fleet's directory: made and brought up to date by `fastun fleet prepare` alone.
+
+Numbered files in migrations/, each of which makes of one version the next. No gateway changes them
+by itself: while a fleet is updated, one gateway after another, the old ones go on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fastun.errors import RuntimeFailure
+from fastun.fleet.connection import connect, explained, shown
+
+if TYPE_CHECKING:
+    import psycopg
+
+_MIGRATIONS: Final = Path(__file__).with_name("migrations")
+
+#: Advisory locks, for changes of peers and of tables: eight bytes of a name, so no other program's.
+CHANGE_LOCK: Final = int.from_bytes(b"fastunPC", "big")
+
+CHANNEL: Final = "fastun_peers"
+_TABLES_LOCK: Final = int.from_bytes(b"fastunPT", "big")
+
+
+def _steps() -> list[Path]:
+    return sorted(_MIGRATIONS.glob("*.sql"))
+
+
+def version_here() -> int:
+    """Return the version that this fastun reads."""
+    return len(_steps())
+
+
+def check(connection: psycopg.Connection[Any], url: str) -> None:
+    """Raise RuntimeFailure where the tables are missing, or of another version."""
+    with explained(url):
+        row = connection.execute("SELECT version FROM fastun.schema_version").fetchone()
+    found = row[0] if row else 0
+    if found != (here := version_here()):
+        newer = found > here
+        fix = (
+            "update fastun on this host"
+            if newer
+            else "run 'fastun fleet prepare URL', once all gateways have this fastun"
+        )
+        raise RuntimeFailure(
+            f"{shown(url)}: its tables are of version {found}, and this fastun reads {here}; {fix}"
+        )
+
+
+def prepare(url: str) -> tuple[int, int]:
+    """Make the tables, or bring them up to date; return the version before and now.
+
+    In one transaction; two at once wait for each other. Raises RuntimeFailure.
+    """
+    with connect(url) as connection, explained(url), connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TABLES_LOCK,))
+        connection.execute("CREATE SCHEMA IF NOT EXISTS fastun")
+        connection.execute("SET LOCAL search_path = fastun")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL,"
+            " is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only))"
+        )
+        row = connection.execute("SELECT version FROM schema_version").fetchone()
+        before, steps = row[0] if row else 0, _steps()
+        if before > len(steps):
+            raise RuntimeFailure(
+                f"{shown(url)}: its tables are of version {before}, and this fastun reads"
+                f" {len(steps)}; update fastun on this host"
+            )
+        for step in steps[before:]:
+            connection.execute(step.read_bytes())
+        connection.execute(
+            "INSERT INTO schema_version VALUES (%s) ON CONFLICT (is_only)"
+            " DO UPDATE SET version = EXCLUDED.version",
+            (len(steps),),
+        )
+        if before != len(steps):  # all gateways are to see it
+            connection.execute("UPDATE state SET version = version + 1")
+            connection.execute(f"NOTIFY {CHANNEL}")
+    return before, len(steps)

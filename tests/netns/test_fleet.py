@@ -1,0 +1,82 @@
+"""Three gateways with one key and one peer directory in PostgreSQL (docs/fleet.md)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.lab.host import wait_until
+from fastun.lab.network import Lab, missing_capability
+from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import start_gateway
+from tests.support.fleet import scene as fleet_scene
+from tests.support.postgres import cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.fleet import FleetScene
+
+INNER = "10.99.0.1"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetScene]:
+    if missing := missing_capability():
+        pytest.skip(f"network namespaces and tunnels need {missing}")
+    with cluster() as running, Lab() as lab:
+        made = fleet_scene(lab, tmp_path_factory.mktemp("fleet"), running, 3)
+        made.gateways.extend(made.start(number) for number in range(3))
+        yield made
+
+
+def test_a_peer_added_on_one_gateway_connects_to_another_and_is_cut_off_by_a_third(
+    fleet: FleetScene,
+) -> None:
+    fleet.wait_known(set())
+    file = fleet.connect("laptop", 0)
+    file.write_text(file.read_text().replace(fleet.outer(0), fleet.outer(1)))
+    fleet.wait_known({"laptop"})
+    client = start_gateway(fleet.client, fleet.directory, "connect", str(file), wire="wireguard")
+    wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel", timeout_s=20)
+    listed = json.loads(fleet.peer(1, "list", "--json"))
+    assert [each["up"] for each in listed] == [True]
+    fleet.peer(2, "remove", "laptop")
+    fleet.wait_known(set())
+    wait_until(lambda: not answers_ping(fleet.client, INNER), "the peer is cut off", timeout_s=20)
+    client.stop()
+
+
+def test_gateways_serve_and_start_without_the_database_and_catch_up(fleet: FleetScene) -> None:
+    file = fleet.connect("desk", 0)
+    fleet.wait_known({"desk"})
+    client = start_gateway(fleet.client, fleet.directory, "connect", str(file), wire="wireguard")
+    wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel", timeout_s=20)
+    fleet.cluster.stop()
+    try:
+        wait_until(lambda: _fault(fleet, 1), "the fault is said", timeout_s=30)
+        refused = fleet.asked(1, "peer", "add", "late")
+        assert refused.returncode == 1, refused.stderr
+        assert b"cannot be reached" in refused.stderr
+        assert refused.stderr.count(b"\n") == 1
+        assert answers_ping(fleet.client, INNER)
+        fleet.gateways[0].stop()
+        fleet.gateways[0] = fleet.start(0)
+        assert fleet.known(0) == {"desk"}
+        wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel again", timeout_s=40)
+    finally:
+        fleet.cluster.start()
+    fleet.peer(2, "remove", "desk")
+    fleet.wait_known(set())
+    wait_until(lambda: not _fault(fleet, 0), "the fault is gone")
+    log = fleet.gateways[1].log_file.read_text()
+    assert log.count("cannot be followed") == 1
+    client.stop()
+
+
+def _fault(fleet: FleetScene, number: int) -> str:
+    now = fleet.status(number).fleet
+    assert now is not None
+    return now.fault

@@ -1,0 +1,104 @@
+"""A PostgreSQL of the tests' own: a new cluster in a temporary directory, on a Unix socket.
+
+It is Debian's, run by the user nobody where the tests are root's, and without fsync: what it keeps
+is gone after the test. Where it is not installed the tests that need it are skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastun.fleet import schema
+from fastun.fleet.connection import connect
+
+NOT_HERE = "PostgreSQL is not installed (Debian: postgresql)"
+_USER = "nobody"
+
+
+def programs() -> Path | None:
+    """Return where PostgreSQL's programs are, None where it is not installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if found:
+        return found[-1].parent
+    initdb = shutil.which("initdb")
+    return None if initdb is None else Path(initdb).resolve().parent
+
+
+class Cluster:
+    """A server that runs, or is stopped for a while."""
+
+    def __init__(self, directory: Path, bin_: Path) -> None:
+        self.directory = directory
+        self._bin = bin_
+        self._data = directory / "data"
+        self._n_databases = 0
+        self._prepared: str | None = None
+        self._run("initdb", "-D", self._data, "-A", "trust", "-N", "-U", "fastun", "-E", "UTF8",
+                  "--locale=C", "--no-instructions")  # fmt: skip
+        self.start()
+
+    def _run(self, program: str, *arguments: object) -> None:
+        user = _USER if os.geteuid() == 0 else None
+        done = subprocess.run(
+            [self._bin / program, *map(str, arguments)],
+            user=user, group="nogroup" if user else None, extra_groups=[] if user else None,
+            cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+
+    def start(self) -> None:
+        options = f"-k {self.directory} -c listen_addresses= -c fsync=off -c max_connections=300"
+        log = self.directory / "log"
+        self._run("pg_ctl", "-D", self._data, "-w", "-l", log, "-o", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
+
+    def url(self, database: str) -> str:
+        return f"postgresql://fastun@/{database}?host={self.directory}"
+
+    def new_database(self) -> str:
+        """Return the URL of an empty database."""
+        self._n_databases += 1
+        name = f"t{self._n_databases}"
+        with connect(self.url("postgres")) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def peer_directory(self) -> str:
+        """Return the URL of an empty peer directory, in place of the last one of this method."""
+        if self._prepared is None:
+            self._prepared = self.new_database()
+        with connect(self._prepared) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS fastun CASCADE")
+        schema.prepare(self._prepared)
+        return self._prepared
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Cluster]:
+    """A cluster for as long as the context lasts; skips where there is no PostgreSQL."""
+    bin_ = programs()
+    if bin_ is None:
+        pytest.skip(NOT_HERE)
+    # Not pytest's directory: nobody may not enter it, and a socket's path is short.
+    with tempfile.TemporaryDirectory(prefix="fastun-pg-", dir="/tmp") as name:
+        directory = Path(name)
+        if os.geteuid() == 0:
+            shutil.chown(directory, _USER)
+        directory.chmod(0o755)  # a fastun without capabilities is to reach the socket
+        running = Cluster(directory, bin_)
+        try:
+            yield running
+        finally:
+            with contextlib.suppress(AssertionError):  # stopped by the test
+                running.stop()
