@@ -22,11 +22,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastun import codec, ending
+from fastun.config.settings import Options, load
 from fastun.ending import AskedToStop
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.host.process import client, messages
 from fastun.host.process.channel import DESCRIPTORS_MAX, MESSAGE_BYTES_MAX, HostChannel
 from fastun.host.process.client import HostClient
+from fastun.host.process.gateway_device import GatewayDevice
 from fastun.host.process.messages import Begun, Changed
 from fastun.host.process.server import HostServer
 from tests.support.hijacked import held_by_another
@@ -102,6 +104,19 @@ def test_fifty_thousand_networks_are_one_request(host: HostClient) -> None:
     with pytest.raises(RuntimeFailure, match="too many for the host process"):
         host.have(messages.RouteBehind(networks=("x" * MESSAGE_BYTES_MAX,)))
     host.have(messages.RouteBehind())
+
+
+def test_more_networks_than_it_has_memory_for_are_refused_before_they_are_asked_for(
+    host: HostClient,
+) -> None:
+    host.begin(messages.Begin())
+    device = GatewayDevice(host, load("serve", None, Options(wire="plain", insecure=True)))
+    too_many = range(messages.NETWORKS_MAX + 1)
+    with pytest.raises(RuntimeFailure, match="524,289 networks behind peers are too many"):
+        device.route_also(too_many)  # type: ignore[arg-type]
+    os.close(device.fds[0])
+    with pytest.raises(RuntimeFailure, match="the host process has ended"):
+        host.have(messages.RouteBehind(networks=("10.0.0.0/8",) * (messages.NETWORKS_MAX + 1)))
 
 
 def test_what_is_handled_at_once_is_bounded_in_all(host: HostClient) -> None:
