@@ -152,13 +152,14 @@ def test_a_reload_applies_the_file_and_keeps_the_sessions(office: Office) -> Non
     gateway = machine.show(SERVE, "MainPID")
     machine.write("/etc/fastun/office.toml", OFFICE.replace('["10.20', '["10.20.0.2/32", "10.20'))
     machine.run("systemctl", "reload", SERVE)
-    wait_until(lambda: bool(machine.events(SERVE, event="reloaded")), "reloaded", timeout_s=20)
+    assert machine.events(SERVE, event="reloaded"), "systemctl waits for it"
     wait_until(lambda: "10.20.0.2 dev" in office.laptop.ip("route"), "the route", timeout_s=20)
     assert machine.show(SERVE, "MainPID") == gateway
     assert machine.show(SERVE, "ActiveState") == "active"
     machine.write("/etc/fastun/office.toml", "[interface]\nnonsense = 1\n")
-    machine.run("systemctl", "reload", SERVE)
-    wait_until(lambda: bool(machine.events(SERVE, event="not reloaded")), "refused", timeout_s=20)
+    assert machine.done("systemctl", "reload", SERVE).returncode != 0
+    assert machine.events(SERVE, event="not reloaded")
+    assert machine.show(SERVE, "ActiveState") == "active"
     machine.write("/etc/fastun/office.toml", OFFICE)
     machine.run("systemctl", "reload", SERVE)
     assert office.answers()
@@ -309,7 +310,6 @@ def test_it_runs_as_a_dynamic_user_as_well(office: Office) -> None:
     machine = office.machine
     text = "[Service]\nDynamicUser=yes\nUser=fastundyn\nGroup=fastundyn\nStateDirectory=\n"
     text += "StateDirectory=fastundyn\nRuntimeDirectory=\nRuntimeDirectory=fastundyn\n"
-    text += 'Environment="FASTUN_OPTIONS=--state /var/lib/fastundyn --run-dir /run/fastundyn"\n'
     machine.write(f"/etc/systemd/system/{SERVE}.d/dynamic.conf", text)
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "restart", SERVE)
