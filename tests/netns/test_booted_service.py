@@ -65,17 +65,25 @@ class Office(NamedTuple):
         wait_until(lambda: self.answers(address), f"ping of {address}", timeout_s=timeout_s)
 
 
-@pytest.fixture(scope="module")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+@pytest.fixture(scope="module", params=["wheel", "deb"])
+def office(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Office]:
+    deb = booted_host.package() if request.param == "deb" else None
+    if request.param == "deb" and deb is None:
+        pytest.skip("no package; run ./run package deb")
     directory = tmp_path_factory.mktemp("booted")
     with Lab() as lab:
         server, laptop, inside = (lab.host(name) for name in ("office", "laptop", "inside"))
         lab.wire(server, laptop, ["192.0.2.1/24"], ["192.0.2.2/24"])
         lab.wire(server, inside, ["10.20.0.1/24"], ["10.20.0.2/24"])
-        with booted_host.booted(server, directory) as machine:
+        with booted_host.booted(server, directory, deb) as machine:
             machine.write("/etc/fastun/office.toml", OFFICE)
             began_s = time.monotonic()
-            machine.run("fastun", "install-service", "office")
+            if deb is None:
+                machine.run("fastun", "install-service", "office")
+            else:
+                machine.run("systemctl", "enable", "--now", SERVE)
             endpoints = ("--endpoint", "tcp://192.0.2.1:55555", "--endpoint", "udp://192.0.2.1")
             file = directory / "laptop.toml"
             file.touch(0o600)
@@ -123,7 +131,7 @@ def assert_confined(office: Office, unit: str) -> None:
 def test_a_client_connects_soon_after_the_service_is_installed(
     office: Office, figures: Figures
 ) -> None:
-    figures.worst("install-service, peer add, connect, first answer", office.start_s, "s")
+    figures.worst("service started, peer added, connected, first answer", office.start_s, "s")
     assert office.start_s < 60
 
 
@@ -204,6 +212,25 @@ def test_the_watchdog_ends_a_gateway_that_hangs_and_it_is_started_again(
     (machine.root / f"etc/systemd/system/{SERVE}.d/watchdog.conf").unlink()
 
 
+def test_a_drop_in_gives_it_a_port_below_1024(office: Office) -> None:
+    machine = office.machine
+    machine.write("/etc/fastun/office.toml", OFFICE.replace(":55555", ":443"))
+    done = machine.done("systemctl", "reload", SERVE)
+    assert done.returncode != 0
+    assert "CAP_NET_BIND_SERVICE" in machine.events(SERVE, event="not reloaded")[-1]["MESSAGE"]
+    names = ("AmbientCapabilities", "CapabilityBoundingSet")
+    text = "".join(f"{name}=CAP_NET_BIND_SERVICE\n" for name in names)
+    machine.write(f"/etc/systemd/system/{SERVE}.d/port.conf", f"[Service]\n{text}")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", SERVE)
+    assert "192.0.2.1:443" in machine.run("ss", "-Hltn")
+    machine.write("/etc/fastun/office.toml", OFFICE)
+    (machine.root / f"etc/systemd/system/{SERVE}.d/port.conf").unlink()
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", SERVE)
+    office.wait_answer()
+
+
 def test_a_killed_gateway_is_started_again(office: Office) -> None:
     machine = office.machine
     before = machine.processes(SERVE)
@@ -249,6 +276,9 @@ def home(office: Office) -> Iterator[BootedHost]:
 def test_a_client_gives_its_dns_servers_to_resolved(home: BootedHost, office: Office) -> None:
     home.run("fastun", "install-service", "home", "--role", "connect")
     wait_until(lambda: NAME_SERVER in home.text("resolvectl", "dns", "home0"), "DNS", timeout_s=20)
+    own = home.root / "etc/systemd/system/fastun-connect@.service"
+    is_packaged = not home.show(CONNECT, "FragmentPath").startswith("/etc/")
+    assert own.exists() != is_packaged
     assert "corp.example" in home.run("resolvectl", "domain", "home0")
     assert_confined(office, CONNECT)
     assert home.exposure(CONNECT) <= EXPOSURE_MAX
