@@ -1,5 +1,6 @@
 """`fastun reload`: what a running gateway has applied of its file."""
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -26,6 +27,7 @@ def run(interface: str | None, run_dir: Path, pid: int | None = None) -> None:
 
 def _socket_of_process(pid: int, run_dir: Path) -> Path:
     for path in living(run_dir):
-        if control.request(path, "status").pid == pid:
-            return path
+        with contextlib.suppress(RuntimeFailure):  # another one that hangs
+            if control.request(path, "status").pid == pid:
+                return path
     raise RuntimeFailure(f"--pid {pid}: not a gateway in {run_dir}; 'fastun status' lists them")

@@ -1,8 +1,7 @@
 """A Debian 12 with its own systemd, booted in a host's network namespace by systemd-nspawn.
 
 cache/debian-12-systemd   debootstrap's, made once
-overlay                   what one test changes: fastun, from a wheel in /opt or its package, and
-                          the machine's settings
+overlay                   what one test changes: fastun in /opt/fastun, the machine's settings
 """
 
 from __future__ import annotations
@@ -196,25 +195,9 @@ class BootedHost:
         file.chmod(mode)
 
 
-def package() -> Path | None:
-    """Return the Debian package that `./run package deb` has made; None where it has not."""
-    return next(iter(sorted((ROOT / "dist").glob("fastun_*.deb"))), None)
-
-
-def _install(root: Path, deb: Path | None) -> None:
-    if deb is not None:
-        shutil.copy(deb, root / "opt" / "fastun.deb")
-        run_command("chroot", str(root), "dpkg", "--install", "/opt/fastun.deb", timeout_s=300)
-        return
-    wheels(root / "opt" / "wheels")
-    install = "python3 -m venv /opt/fastun && /opt/fastun/bin/pip install -q --no-index"
-    shell = f"{install} --find-links /opt/wheels fastun"
-    run_command("chroot", str(root), "sh", "-c", shell, timeout_s=300)
-
-
 @contextlib.contextmanager
-def booted(host: Host, directory: Path, deb: Path | None = None) -> Iterator[BootedHost]:
-    """Boot one on the network of ``host``, with this checkout in /opt/fastun, or its package."""
+def booted(host: Host, directory: Path) -> Iterator[BootedHost]:
+    """Boot one on the network of ``host``, with this checkout installed in /opt/fastun."""
     parts = {name: directory / name for name in ("upper", "work", "root")}
     for path in parts.values():
         path.mkdir()
@@ -225,7 +208,10 @@ def booted(host: Host, directory: Path, deb: Path | None = None) -> Iterator[Boo
     tun.chmod(0o666)
     machine = BootedHost(parts["root"], host, tun)
     try:
-        _install(parts["root"], deb)
+        wheels(parts["root"] / "opt" / "wheels")
+        install = "python3 -m venv /opt/fastun && /opt/fastun/bin/pip install -q --no-index"
+        shell = f"{install} --find-links /opt/wheels fastun"
+        run_command("chroot", str(parts["root"]), "sh", "-c", shell, timeout_s=300)
         machine.boot()
         yield machine
     finally:
