@@ -122,10 +122,11 @@ class HooksSection(_Section, frozen=True):
 
 
 class FleetSection(_Section, frozen=True):
-    """`[fleet]`: peers in a directory that several gateways have. `name` None: the host's."""
+    """`[fleet]`: one directory for several gateways. `routes`: to peers connected here alone."""
 
     directory: str | None = None
     name: str | None = None
+    routes: bool = True
 
 
 class MetricsSection(_Section, frozen=True):

@@ -89,11 +89,19 @@ class LinkTable:
         self._ended_s: dict[int, float] = {}  # by slot, time.monotonic()
         self._address_turns = AddressTurns()
         self.dials = dials
-        self.on_change: Callable[[Link, bool], None] = lambda *_: None  # it has come, or gone
+        self._followers: list[Callable[[Link, bool], None]] = []
         self._lane = lane
         self._default_format = default_format
         self._is_sealed = default_format.wire == Wire.WIREGUARD
         self._log = log.get("link")
+
+    def follow(self, follower: Callable[[Link, bool], None]) -> None:
+        """Call ``follower`` with each link that has come (True), or gone."""
+        self._followers.append(follower)
+
+    def _say(self, link: Link, *, is_there: bool) -> None:
+        for follower in self._followers:
+            follower(link, is_there)
 
     # -- beginning ----------------------------------------------------------------------------
 
@@ -177,7 +185,7 @@ class LinkTable:
             peer_software=software,
         )
         self.by_slot[slotted.slot] = link
-        self.on_change(link, True)
+        self._say(link, is_there=True)
         return link
 
     def _log_up(self, link: Link) -> None:
@@ -213,7 +221,7 @@ class LinkTable:
             _hang_up(link.connection)
         self._stop_lingering(slot)
         link.end_reason = reason
-        self.on_change(link, False)
+        self._say(link, is_there=False)
         link.ended.set()
         self._log.info("down", peer=link.peer_name, remote=link.remote, reason=reason)
 

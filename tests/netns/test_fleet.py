@@ -80,3 +80,29 @@ def _fault(fleet: FleetScene, number: int) -> str:
     now = fleet.status(number).fleet
     assert now is not None
     return now.fault
+
+
+def routes(fleet: FleetScene, number: int) -> list[str]:
+    """Return what the gateway routes to its device for peers: fastun's protocol, fleet's metric."""
+    shown = fleet.hosts[number].ip("-4", "route", "show", "proto", "157")
+    return sorted(line.split()[0] for line in shown.splitlines() if "metric 10" in line)
+
+
+def test_a_connected_peers_addresses_are_routes_where_it_is_and_go_with_it(
+    fleet: FleetScene,
+) -> None:
+    file = fleet.connect("site", 1, "--allowed-ips", "172.16.7.0/24")
+    fleet.wait_known({"site"})
+    # As a routing daemon has it from the gateway where the peer was.
+    fleet.hosts[1].ip("route", "add", "10.99.0.2/32", "via", "10.0.2.2", "metric", "32")
+    client = start_gateway(fleet.client, fleet.directory, "connect", str(file), wire="wireguard")
+    wait_until(lambda: routes(fleet, 1) == ["10.99.0.2", "172.16.7.0/24"], "routes", timeout_s=20)
+    way = fleet.hosts[1].ip("route", "get", "10.99.0.2")
+    assert f"dev {fleet.gateways[1].interface}" in way
+    assert routes(fleet, 0) == routes(fleet, 2) == []
+    fleet.peer(0, "set", "site", "--allowed-ips", "172.16.8.0/24")
+    wait_until(lambda: routes(fleet, 1) == ["172.16.8.0/24"], "other routes", timeout_s=20)
+    client.stop()
+    wait_until(lambda: routes(fleet, 1) == [], "no route", timeout_s=20)
+    fleet.hosts[1].ip("route", "del", "10.99.0.2/32", "metric", "32")
+    fleet.peer(0, "remove", "site")
