@@ -32,9 +32,10 @@ int confine(const struct confine_wanted *wanted, struct confined *confined);
 struct process_wanted {
     const char *const *arguments; /* the first is a path; NULL ends them, and the environment */
     const char *const *environment;
-    int inherited_fd; /* beside the standard ones, of which two are /dev/null */
-    int log_fd;       /* its stderr; -1: ours */
-    int is_sibling;   /* a child of our parent's */
+    int inherited_fd;  /* beside the standard ones, of which two are /dev/null */
+    int log_fd;        /* its stderr; -1: ours */
+    int is_sibling;    /* a child of our parent's */
+    int has_no_rights; /* no ambient capabilities: but for root, none at all */
 };
 
 /* Starts a program in a process group of its own. Returns its process ID, or -errno; one that cannot
@@ -58,6 +59,11 @@ struct confine_gateway_wanted {
 /* Has all threads of this process, the gateway, give up what they do not need. On failure it must
  * end: a part may have been done. Once, and from one thread. */
 int confine_gateway(const struct confine_gateway_wanted *wanted, struct confined *confined);
+
+/* A service manager's filter may forbid capset(2). A process without root then gets rid of its
+ * capabilities by executing a program anew, once the ambient ones are cleared, as they are by this.
+ * Returns 1 where that is needed, 0 where not, or -errno. */
+int confine_by_exec(void);
 
 /* What confine() would find here, without doing any of it. */
 void confine_probe(struct confined *found);

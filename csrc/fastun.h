@@ -66,6 +66,8 @@ enum device_offload { DEVICE_OFFLOAD_NONE, DEVICE_OFFLOAD_TCP, DEVICE_OFFLOAD_TC
 
 /* Makes the interface (it lives as long as a descriptor of it) and returns its descriptor. */
 int device_open(const char *name, enum mode mode);
+/* The same for one with several queues: each call makes one more, and returns its descriptor. */
+int device_open_queue(const char *name, enum mode mode);
 /* Which super-packets reads may return. */
 int device_set_offload(int fd, enum device_offload offload);
 
@@ -260,6 +262,8 @@ struct loop_parts {
     struct mac_table *macs; /* NULL: there is none */
     struct ring *hairpin;
     int hairpin_wake_fd;
+    struct lane_crossing
+        *crossing;    /* lanes.h: of a tun-reader that has others beside it; or NULL */
     int hands_over;   /* readers do their sleeping writers' steps (csrc/shared/token.h) */
     uint32_t spin_ns; /* a writer looks so long for the next record before it sleeps */
 };

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from fastun import service_user
+
 
 class StateFiles(Protocol):
     """Files of the state directory, by their names. Any thread. All raise OSError."""
@@ -63,6 +65,7 @@ def replace(path: Path, content: bytes, *, is_durable: bool = False) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            service_user.give(file.fileno(), path.parent)
             file.write(content)
             if is_durable:
                 file.flush()

@@ -134,6 +134,18 @@ PEERS = Row(
             width=8,
         ),
         Panel(
+            "Packets between lanes",
+            "Packets that a lane's tun-reader took in for a peer that another lane carries.",
+            "Few beside those of the lanes. Many: flows that get no answers.",
+            (
+                (
+                    "sum by (lane) (rate(fastun_crossed_packets_total{$at}[$__rate_interval]))",
+                    "lane {{lane}}",
+                ),
+            ),
+            width=24,
+        ),
+        Panel(
             "Switch of a TAP device",
             "Ethernet addresses behind the peer, packets from peer to peer, and addresses that "
             "moved to another peer.",

@@ -25,6 +25,7 @@
 #include "confine/filter.h"
 #include "confine/give_up.h"
 #include "confine/landlock.h"
+#include "confine/template.h"
 #include "shared/pace.h"
 #include "shared/peer_table.h"
 
@@ -125,6 +126,9 @@ int confine_template(uint32_t user, uint32_t group) {
         error = give_up_capabilities();
     if (error == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         error = -errno;
+    if (error == 0)
+        (void)
+            template_filter_install(); /* what lacks filters says so when a worker puts on its own */
     return error;
 }
 

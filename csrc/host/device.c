@@ -20,8 +20,8 @@ static const unsigned tun_offloads[] = {
         TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
 };
 
-static int attach_interface(int fd, const char *name, enum mode mode) {
-    struct ifreq request = {.ifr_flags = IFF_NO_PI | IFF_VNET_HDR};
+static int attach_interface(int fd, const char *name, enum mode mode, short flags) {
+    struct ifreq request = {.ifr_flags = (short)(IFF_NO_PI | IFF_VNET_HDR | flags)};
     int vnet_length = VNET_LENGTH, little_endian = 1;
     request.ifr_flags |= mode == MODE_TAP ? IFF_TAP : IFF_TUN;
     memcpy(request.ifr_name, name, strlen(name));
@@ -31,18 +31,26 @@ static int attach_interface(int fd, const char *name, enum mode mode) {
     return 0;
 }
 
-int device_open(const char *name, enum mode mode) {
+static int open_queue(const char *name, enum mode mode, short flags) {
     if (strlen(name) >= IFNAMSIZ)
         return -ENAMETOOLONG;
     int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return -errno;
-    int error = attach_interface(fd, name, mode);
+    int error = attach_interface(fd, name, mode, flags);
     if (error < 0) {
         close(fd);
         return error;
     }
     return fd;
+}
+
+int device_open(const char *name, enum mode mode) {
+    return open_queue(name, mode, 0);
+}
+
+int device_open_queue(const char *name, enum mode mode) {
+    return open_queue(name, mode, IFF_MULTI_QUEUE);
 }
 
 int device_set_offload(int fd, enum device_offload offload) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -41,6 +42,8 @@ static void become(const struct process_wanted *wanted) {
     sigset_t none;
     sigemptyset(&none);
     if (move_descriptors(wanted) == 0 && setpgid(0, 0) == 0 && chdir("/") == 0) {
+        if (wanted->has_no_rights)
+            (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* Linux 4.3 */
         signal(SIGPIPE, SIG_DFL); /* which Python ignores, and exec keeps */
         sigprocmask(SIG_SETMASK, &none, NULL);
         execve(wanted->arguments[0], (char *const *)wanted->arguments,

@@ -65,7 +65,7 @@ enum step loop_wait_record(struct loop *loop) {
         ring->sleeps_long = false;
     ring->is_offered = false;
     if (ring->is_orphaned)
-        reconcile(loop);
+        reconcile(loop, 0);
     return step_after_wait(end);
 }
 

@@ -24,14 +24,16 @@ static uint64_t count_switched(struct loop *loop) {
     return n_packets;
 }
 
-void reconcile(struct loop *loop) {
+void reconcile(struct loop *loop, uint64_t n_crossed) {
     loop->ring->is_orphaned = false;
     uint64_t n_packets = read_counter(&loop->stats->counters[COUNTER_packets]);
     uint64_t n_dropped = count_dropped(loop);
     uint64_t n_released = ring_released_packets(loop->ring);
     switch (loop->role) {
     case ROLE_tun_reader:
-        drop_lost(loop, DROP_tun_reader_worker_died, n_packets - n_dropped, loop->ring->n_packets);
+        peer_set(&loop->stats->counters[COUNTER_crossed], n_crossed);
+        drop_lost(loop, DROP_tun_reader_worker_died, n_packets - n_dropped,
+                  loop->ring->n_packets + n_crossed);
         break;
     case ROLE_link_reader:
         drop_lost(loop, DROP_link_reader_worker_died, n_packets - n_dropped,

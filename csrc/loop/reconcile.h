@@ -3,7 +3,7 @@
  * Counting and moving the ring's index are two steps, and no kill waits for the second. The ring
  * numbers its packets, so the successor sees how many went through, and compares:
  *
- *     reader   taken in - dropped  =  published
+ *     reader   taken in - dropped  =  published, in all its rings
  *     writer   delivered + dropped =  released
  *
  * What a reader counted and did not publish (its burst, the rest of a frame that was being split)
@@ -20,8 +20,9 @@
 #include "loop/loop.h"
 
 /* At the start, before anything is counted; by a writer also when the holder of its token was killed
- * (shared/token.h), which left the same behind. */
-void reconcile(struct loop *loop);
+ * (shared/token.h), which left the same behind. `n_crossed`: packets that tun-readers of this lane have
+ * put into the rings of other lanes; 0 for other roles. */
+void reconcile(struct loop *loop, uint64_t n_crossed);
 
 /* How many of a record's packets a writer has to count. */
 static inline uint32_t reconcile_uncounted(struct loop *loop, uint32_t n_packets) {

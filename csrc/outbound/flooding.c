@@ -81,7 +81,7 @@ bool flooding_continue(struct tun_reader *reader) {
         return true;
     struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
     while (flooding->next < N_PEER_SLOTS) {
-        struct ring_record *record = reader->wanted_slot < 0 && splitting_continue(reader)
+        struct ring_record *record = reader->wanted.slot < 0 && splitting_continue(reader)
                                          ? ring_reserve(reader->loop.ring, FRAME_SPACE)
                                          : NULL;
         if (record == NULL)

@@ -29,7 +29,7 @@ void flooding_free(struct flooding *flooding);
  * its origin may flood is dropped. */
 void flooding_begin(struct tun_reader *reader, const struct frame *frame, int origin,
                     const struct arrival *arrival);
-/* Goes on with it. false: the ring is full, or a session is wanted (reader->wanted_slot). */
+/* Goes on with it. false: the ring is full, or a session is wanted (reader->wanted.slot). */
 bool flooding_continue(struct tun_reader *reader);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "outbound/answer.h"
+#include "outbound/crossing.h"
 #include "outbound/flooding.h"
 #include "outbound/in_pieces.h"
 #include "outbound/own_packets.h"
@@ -81,6 +82,8 @@ size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size
         answer_sender(reader, ANSWER_NO_PEER, 0, &frame, 0);
         return 0;
     }
+    if (reader->crossing != NULL && crossing_takes(reader, &frame, arrival))
+        return frame.length;
     return frame_forward_to(reader, record, &frame, arrival);
 }
 
@@ -321,28 +324,4 @@ void frame_commit(struct tun_reader *reader, struct ring_record *record,
     };
     ring_commit(reader->loop.ring, record);
     train_fill_note(&reader->train_fill, record);
-}
-
-/* -- the gateway's own ------------------------------------------------------------------------- */
-
-int frame_send_content(struct tun_reader *reader, unsigned slot, const uint8_t *content,
-                       size_t length) {
-    struct loop *loop = &reader->loop;
-    struct tun_reader_link *link = reader->links[slot];
-    struct arrival arrival = {(int)slot, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
-    if (splitting_is_underway(reader->splitting) ||
-        !frame_link_is_open(reader, link, arrival.boottime_ns))
-        return -EAGAIN;
-    struct ring_record *record = ring_reserve(loop->ring, FRAME_SPACE);
-    if (record == NULL || loop->wire != WIRE_WIREGUARD)
-        return -EAGAIN;
-    struct message_outbound message = {.start = (uint8_t *)record + FRAME_OFFSET, .length = length};
-    if (length > 0)
-        memcpy(message.start, content, length);
-    if (!frame_seal(reader, link, slot, &message))
-        return -EAGAIN;
-    frame_mark_sent(reader, &arrival, false);
-    frame_commit(reader, record, &arrival, &message, 0, SEGMENT_WHOLE);
-    ring_publish(loop->ring, loop->stats);
-    return 0;
 }

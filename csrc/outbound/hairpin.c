@@ -1,18 +1,12 @@
 #define _GNU_SOURCE
 #include "outbound/hairpin.h"
 
-#include <poll.h>
-#include <string.h>
 #include <sys/eventfd.h>
 
 #include "loop/switching.h"
 #include "outbound/flooding.h"
+#include "outbound/ring_in.h"
 #include "packet/headers.h"
-
-enum {
-    /* Then the device has its turn; as many as of its frames in one burst. */
-    BURST_MAX = 64,
-};
 
 /* By the view alone: what the frame itself says is looked at in the copy that is made of it. */
 static bool is_sound(const struct ring_view *view) {
@@ -34,8 +28,7 @@ static void forward(struct tun_reader *reader, struct ring_record *record,
         flooding_begin(reader, &frame, (int)view->slot, arrival);
         return;
     }
-    frame.vnet = frame_target(reader, record);
-    memcpy(frame.vnet, view->payload, view->length);
+    frame = ring_in_copy(reader, record, view);
     arrival->slot = (int)view->link_id;
     reader->origin = (int)view->slot;
     frame_forward_to(reader, record, &frame, arrival);
@@ -43,33 +36,7 @@ static void forward(struct tun_reader *reader, struct ring_record *record,
 }
 
 enum step hairpin_burst(struct tun_reader *reader) {
-    struct loop *loop = &reader->loop;
-    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
-    uint64_t cursor = ring_first(loop->hairpin);
-    enum step step = STEP_MORE;
-    bool corrupt = false;
-    int n = 0;
-    for (; n < BURST_MAX && step == STEP_MORE && reader->wanted_slot < 0; n++) {
-        struct ring_record *record = tun_reader_reserve(reader);
-        const struct ring_view *view = NULL;
-        if (record == NULL)
-            step = reader->wanted_slot < 0 ? STEP_RING_FULL : STEP_MORE;
-        else if ((view = ring_peek(loop->hairpin, &cursor, &corrupt)) == NULL)
-            step = STEP_IDLE;
-        if (view == NULL)
-            break;
-        forward(reader, record, view, &arrival);
-    }
-    /* Given back only when the copies are out: a successor would find them here. */
-    if (ring_has_unpublished(loop->ring))
-        ring_publish(loop->ring, loop->stats);
-    if (n > 0)
-        ring_release(loop->hairpin, cursor, loop->stats);
-    if (corrupt) {
-        frame_drop(reader, DROP_tun_reader_ring_corrupt, 1, 0);
-        ring_discard(loop->hairpin, loop->stats);
-    }
-    return step;
+    return ring_in_burst(reader, reader->loop.hairpin, forward);
 }
 
 enum step hairpin_wait(struct tun_reader *reader, int timeout_ms) {

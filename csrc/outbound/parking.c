@@ -32,11 +32,11 @@ void parking_add(struct tun_reader *reader, const struct frame *frame,
 }
 
 void parking_want_session(struct tun_reader *reader, unsigned slot, uint64_t now_ns) {
-    uint64_t *reported_ns = &reader->wanted_ns[slot];
+    uint64_t *reported_ns = &reader->wanted.reported_ns[slot];
     if (*reported_ns != 0 && now_ns < *reported_ns + REPORT_INTERVAL_MS * (uint64_t)NS_PER_MS)
         return;
     *reported_ns = now_ns;
-    reader->wanted_slot = (int)slot;
+    reader->wanted.slot = (int)slot;
 }
 
 static void drop_without_session(struct tun_reader *reader, unsigned slot,

@@ -37,7 +37,7 @@ struct parking {
  * otherwise it is dropped and answered. */
 void parking_add(struct tun_reader *reader, const struct frame *frame,
                  const struct arrival *arrival);
-/* Has the gateway asked for a session with the peer (reader->wanted_slot), if it was not of late:
+/* Has the gateway asked for a session with the peer (reader->wanted.slot), if it was not of late:
  * on UDP a peer may be reached by a handshake. */
 void parking_want_session(struct tun_reader *reader, unsigned slot, uint64_t now_ns);
 /* Forwards the frames of peers that have got a session, and drops what has waited too long.

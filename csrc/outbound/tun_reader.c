@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "outbound/captured_out.h"
+#include "outbound/crossing.h"
 #include "outbound/flooding.h"
 #include "outbound/frame.h"
 #include "outbound/hairpin.h"
@@ -60,7 +61,7 @@ enum loop_end tun_reader_loop(struct tun_reader *reader) {
 static enum step next_step(struct tun_reader *reader) {
     struct loop *loop = &reader->loop;
     int timeout_ms = hold_ms(reader);
-    if (reader->wanted_slot >= 0)
+    if (reader->wanted.slot >= 0)
         return report_wanted(reader);
     if (timeout_ms > 0)
         return hold(reader, timeout_ms);
@@ -74,20 +75,27 @@ static enum step next_step(struct tun_reader *reader) {
 }
 
 static enum step report_wanted(struct tun_reader *reader) {
-    unsigned slot = (unsigned)reader->wanted_slot;
+    unsigned slot = (unsigned)reader->wanted.slot;
     const struct tun_reader_link *link = reader->links[slot];
-    reader->wanted_slot = -1;
+    reader->wanted.slot = -1;
     return loop_report(&reader->loop, slot, link != NULL ? link->id : 0, EVENT_NO_SESSION, 0);
 }
 
 /* -- a burst ----------------------------------------------------------------------------------- */
+
+/* What other workers have for this one: of other peers, or of other lanes. */
+static enum step others_burst(struct tun_reader *reader) {
+    if (reader->loop.hairpin != NULL)
+        return hairpin_burst(reader);
+    return reader->crossing != NULL ? crossing_burst(reader) : STEP_IDLE;
+}
 
 static enum step forward_burst(struct tun_reader *reader) {
     struct loop *loop = &reader->loop;
     size_t n_frames = 0;
     bool has_room = reader->parking->n == 0 || parking_release(reader);
     has_room = has_room && (reader->shaping.n_holding == 0 || shaped_out_release(reader));
-    bool has_more = has_room && loop->hairpin != NULL && hairpin_burst(reader) == STEP_MORE;
+    bool has_more = has_room && others_burst(reader) == STEP_MORE;
     enum step step = has_room ? read_burst(reader, &n_frames) : step_without_room(reader);
     if (has_more && step == STEP_IDLE)
         step = STEP_MORE;
@@ -97,6 +105,8 @@ static enum step forward_burst(struct tun_reader *reader) {
     }
     if (ring_has_unpublished(loop->ring))
         send_in_place_publish(reader);
+    if (reader->crossing != NULL)
+        crossing_publish(reader);
     return step;
 }
 
@@ -107,7 +117,7 @@ struct ring_record *tun_reader_reserve(struct tun_reader *reader) {
 }
 
 static enum step step_without_room(const struct tun_reader *reader) {
-    return reader->wanted_slot < 0 ? STEP_RING_FULL : STEP_MORE;
+    return reader->wanted.slot < 0 ? STEP_RING_FULL : STEP_MORE;
 }
 
 /* EIO: the interface is down; ppoll sleeps until it is up again. A kernel without memory has it again
@@ -134,7 +144,7 @@ static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
     struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
     size_t n_bytes = 0;
     /* A session that is wanted is reported before the next one can be. */
-    while (*n_frames < READ_FRAMES_MAX && n_bytes < READ_BYTES_MAX && reader->wanted_slot < 0) {
+    while (*n_frames < READ_FRAMES_MAX && n_bytes < READ_BYTES_MAX && reader->wanted.slot < 0) {
         struct ring_record *record = tun_reader_reserve(reader);
         if (record == NULL)
             return step_without_room(reader);
@@ -167,10 +177,12 @@ static int wait_ms(const struct tun_reader *reader) {
 static enum step wait_for_frame(struct tun_reader *reader) {
     struct loop *loop = &reader->loop;
     int timeout_ms = wait_ms(reader);
-    if (reader->wanted_slot >= 0)
+    if (reader->wanted.slot >= 0)
         return STEP_MORE;
     if (loop->hairpin != NULL)
         return hairpin_wait(reader, timeout_ms);
+    if (reader->crossing != NULL)
+        return crossing_wait(reader, timeout_ms);
     return step_after_wait(
         wait_fd(loop->device_fd, POLLIN, timeout_ms, loop->channel_fd, loop->stats));
 }
@@ -180,7 +192,8 @@ static enum step wait_for_frame(struct tun_reader *reader) {
 /* For how many more ms the device is left alone because the only session is in the making. */
 static int hold_ms(struct tun_reader *reader) {
     const struct tun_reader_link *link = reader->links[0];
-    if (!reader->hold.is_wanted || (link != NULL && link->sending != NULL)) {
+    if (!reader->hold.is_wanted || (link != NULL && link->sending != NULL) ||
+        (reader->crossing != NULL && crossing_leads_away(reader->crossing, 0))) {
         reader->hold.since_ns = 0;
         return 0;
     }
@@ -197,7 +210,7 @@ static enum step hold(struct tun_reader *reader, int timeout_ms) {
     struct pollfd device = {.fd = loop->device_fd, .events = POLLIN};
     if (ppoll(&device, 1, &(struct timespec){0}, NULL) > 0)
         parking_want_session(reader, 0, clock_now_ns());
-    if (reader->wanted_slot >= 0)
+    if (reader->wanted.slot >= 0)
         return STEP_MORE;
     bool has_asked = device.revents != 0; /* and once is enough for a while */
     return step_after_wait(wait_fd(has_asked ? -1 : loop->device_fd, POLLIN, timeout_ms,
@@ -225,7 +238,7 @@ struct loop *tun_reader_new(const struct loop *common) {
     if (reader == NULL)
         return NULL;
     reader->loop = *common;
-    reader->wanted_slot = -1;
+    reader->wanted.slot = -1;
     shaping_init(&reader->shaping);
     for (unsigned i = 0; i < N_SOCKETS; i++)
         reader->sockets[i].fd = -1;
@@ -244,6 +257,7 @@ void tun_reader_free(struct tun_reader *reader) {
     splitting_free(reader->splitting);
     flooding_free(reader->flooding);
     parking_free(reader->parking);
+    crossing_free(reader->crossing);
     own_packets_free(reader->own_packets);
     if (reader->allowed_ips != NULL)
         allowedips_free(reader->allowed_ips);

@@ -10,6 +10,7 @@
 #include "outbound/train_fill.h"
 #include "session/session.h"
 
+struct crossing;
 struct splitting;
 struct flooding;
 struct own_packets;
@@ -38,6 +39,12 @@ struct device_hold {
     uint64_t since_ns; /* 0: it does not wait now */
 };
 
+/* The peer that needs a session, to be reported. */
+struct wanted_session {
+    int slot;                           /* -1: none */
+    uint64_t reported_ns[N_PEER_SLOTS]; /* when it was last */
+};
+
 struct tun_reader {
     struct loop loop; /* first: tun_reader_of */
     struct tun_reader_link *links[N_PEER_SLOTS];
@@ -53,12 +60,12 @@ struct tun_reader {
     struct splitting *splitting;      /* the frame that is being split */
     struct train_fill train_fill;     /* by the last record */
     struct flooding *flooding;        /* the frame that goes to all peers; NULL: no switch */
+    struct crossing *crossing;        /* to and from other lanes; NULL: there is one */
     int origin;                       /* slot of the frame's sender, -1: the device */
     struct own_packets *own_packets;  /* recognises our own outer packets */
     struct parking *parking;          /* frames that wait for a session */
     struct shaping shaping;           /* peers with a rate limit */
-    int wanted_slot;                  /* needs a session, to be reported; -1: none */
-    uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
+    struct wanted_session wanted;
 };
 
 /* A copy of `common` begins it. NULL with errno set on failure. */

@@ -35,7 +35,8 @@
     X(ecn_marked)       /* packets marked CE: tun-reader, by CoDel; link-reader, by the path */    \
     X(switched)         /* link-reader: packets for other peers, not for the device */             \
     X(in_place)         /* readers: packets that they gave out themselves, their writer asleep */  \
-    X(mac_moves)        /* addresses that were seen behind another peer, or no longer behind one */
+    X(mac_moves) /* addresses that were seen behind another peer, or no longer behind one */       \
+    X(crossed)   /* tun-reader: packets for another lane, which takes them in again */
 
 #define STATS_CALLS(X)                                                                             \
     X(read)                                                                                        \
@@ -67,7 +68,8 @@
     X(tun_reader, rate_limit, "above the rate limit of the peer, and its queue is full")           \
     X(tun_reader, quota, "the peer has used up its quota of the month")                            \
     X(tun_reader, flood_limit, "for all peers of a TAP device, more often than the limit")         \
-    X(tun_reader, ring_corrupt, "the ring between peers held an impossible record")                \
+    X(tun_reader, lane_full, "for a peer of another lane, and the ring to that lane is full")      \
+    X(tun_reader, ring_corrupt, "a ring between peers or lanes held an impossible record")         \
     X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \
     X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
     X(link_writer, link_full, "the peer's queue is full: it does not read, or the uplink is full") \

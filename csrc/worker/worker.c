@@ -6,6 +6,7 @@
 #include "inbound/link_reader.h"
 #include "inbound/tun_writer.h"
 #include "loop/reconcile.h"
+#include "outbound/crossing.h"
 #include "outbound/link_writer.h"
 #include "outbound/send_in_place.h"
 #include "outbound/tun_reader.h"
@@ -42,6 +43,19 @@ static struct stats_block *neighbour_stats(const struct loop_parts *parts) {
 static int open_epoll(struct loop *loop) {
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     return loop->epoll_fd < 0 ? -errno : loop_watch(loop, loop->channel_fd, EPOLLIN, POLL_CHANNEL);
+}
+
+/* What a tun-reader has beside what all have. Returns 0 or -ENOMEM. */
+static int join_tun_reader(struct tun_reader *reader, const struct loop_parts *parts,
+                           uint64_t *n_crossed) {
+    reader->sending = parts->sending;
+    if (parts->crossing == NULL)
+        return 0;
+    reader->crossing = crossing_new(parts->crossing);
+    if (reader->crossing == NULL)
+        return -ENOMEM;
+    *n_crossed = crossing_n_packets(reader->crossing);
+    return 0;
 }
 
 struct loop *loop_new(const struct loop_parts *parts) {
@@ -84,15 +98,20 @@ struct loop *loop_new(const struct loop_parts *parts) {
         errno = -error;
         return NULL;
     }
-    if (parts->role == ROLE_tun_reader)
-        tun_reader_of(loop)->sending = parts->sending;
+    uint64_t n_crossed = 0;
+    if (parts->role == ROLE_tun_reader &&
+        join_tun_reader(tun_reader_of(loop), parts, &n_crossed) < 0) {
+        loop_free(loop);
+        errno = ENOMEM;
+        return NULL;
+    }
     if (parts->role == ROLE_link_reader)
         link_reader_of(loop)->keys->marks = parts->marks;
     if (!is_producer(parts->role))
         ring_regain(loop->ring, loop->channel_fd);
     if (parts->role == ROLE_link_writer)
         send_in_place_reset(loop);
-    reconcile(loop);
+    reconcile(loop, n_crossed);
     return loop;
 }
 

@@ -74,7 +74,7 @@ def capture(
     size: str,
     snaplen: int,
 ) -> None:
-    """Write packets of a running gateway to a file for Wireshark.
+    """Write a gateway's packets to a file for Wireshark.
 
     Stages: 'device' has what is read from the device and written to it; 'sealed' the messages as
     they are on the link; 'opened' what came out of messages, before it is checked. A packet that

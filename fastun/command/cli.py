@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__, ending, imports
+from fastun.command.bench_cli import bench
 from fastun.command.capture_cli import capture
 from fastun.command.completion import completion, interface_names, peer_names
 from fastun.command.disconnect_cli import disconnect
@@ -31,6 +32,7 @@ from fastun.command.options import (
     tunnel_options,
 )
 from fastun.command.peer_cli import peer
+from fastun.command.service_cli import install_service
 from fastun.config.key_text import without_keys
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import ConnectSettings, Options, Role, load
@@ -70,7 +72,7 @@ def cli() -> None:
     ),
 )
 def serve(**options: Any) -> None:
-    """Accept peers, and carry packets between them and a device.
+    """Accept peers; carry packets between them and a device.
 
     \b
     Examples:
@@ -126,18 +128,29 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
 @run_dir_option
 @click.option("--all", "shows_all", is_flag=True, help="Show each peer that is not connected.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(interface: str | None, run_dir: Path, shows_all: bool, as_json: bool) -> None:
+@click.option(
+    "--ready", "asks_ready", is_flag=True, help="Only say whether traffic can pass; exit 1 if not."
+)
+def status(
+    interface: str | None, run_dir: Path, shows_all: bool, as_json: bool, asks_ready: bool
+) -> None:
     """Show the state of the running gateways.
 
     All connected peers are shown, and up to ten that are not. With --json one gateway is an object,
-    several are an array of them, each with all its peers.
+    several are an array of them, each with all its peers. --ready answers as /readyz does.
 
     \b
     Examples:
       fastun status
       fastun status --all
       fastun status -i fastun0 --json
+      fastun status --ready
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    if asks_ready:
+        from fastun.status import readiness  # noqa: PLC0415 (as below)
+
+        readiness.show(interface, run_dir)
+        return
     from fastun.status import report  # noqa: PLC0415 (rich is for this one to load)
 
     report.show(interface, run_dir, as_json=as_json, shows_all=shows_all)
@@ -147,7 +160,7 @@ def status(interface: str | None, run_dir: Path, shows_all: bool, as_json: bool)
 @gateway_option
 @run_dir_option
 def reload(interface: str | None, run_dir: Path) -> None:
-    """Have a running gateway apply what has changed in its file.
+    """Have a running gateway apply changes of its file.
 
     Waits until it is in effect, and prints a line for each change, and one for each field that
     needs a restart. Sessions go on. A fault in the file changes nothing; its line is shown, with
@@ -212,7 +225,7 @@ def top(interface: str | None, run_dir: Path, interval: float, count: int | None
 def doctor(
     context: click.Context, name: str | None, state: Path, run_dir: Path, as_json: bool
 ) -> None:
-    """Check this host for what fastun needs, and show how to fix it.
+    """Check what this host lacks for fastun, and how to fix it.
 
     Changes nothing. Without root some checks are skipped. Exit code 1 if a check has failed, else
     0. With --peer, on a server: whether the peer is registered, what the gateway knows of it, and
@@ -232,52 +245,19 @@ def doctor(
     context.exit(listing.show(found, as_json=as_json))
 
 
-@cli.command()
-@click.option(
-    "--peer",
-    metavar="NAME|ADDRESS",
-    shell_complete=peer_names,
-    help="Measure the live tunnel to this peer, on which --serve runs.",
-)
-@click.option(
-    "--serve",
-    "served",
-    is_flag=True,
-    help="Serve measurements to one client at a time, for an hour at most.",
-)
-@gateway_option
-@run_dir_option
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0.2, max=60),
-    default=2.0,
-    show_default=True,
-    metavar="N",
-    help="Duration of each direction.",
-)
-@click.option("--reverse", is_flag=True, help="With --peer: only from the peer to this host.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def bench(**options: Any) -> None:
-    """Measure what this machine can do, or a live tunnel.
-
-    Without --peer: a veth pair between two network namespaces, and each wire over it, in under a
-    minute; nothing outside is touched. With --peer: through a running tunnel, to another host on
-    which 'fastun bench --serve' runs. That one accepts connections from the tunnel only.
-
-    \b
-    Examples:
-      fastun bench
-      fastun bench --seconds 5 --json > bench.json
-      fastun bench --serve                  on one host
-      fastun bench --peer laptop            on the other
-      fastun bench --peer 10.55.0.1 --reverse
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.bench import command  # noqa: PLC0415 (rich, as above)
-
-    command.run(**options)
-
-
-for command in (capture, completion, disconnect, fleet, grafana, keygen, pubkey, key, peer):
+for command in (
+    bench,
+    capture,
+    completion,
+    disconnect,
+    fleet,
+    grafana,
+    install_service,
+    keygen,
+    pubkey,
+    key,
+    peer,
+):
     cli.add_command(command)
 
 

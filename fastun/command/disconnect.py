@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from fastun import private_file
 from fastun.errors import RuntimeFailure, quote
 from fastun.host import run_directory
 from fastun.host.firewall import kill_switch_found
@@ -118,7 +119,7 @@ def _is_made_by_us(path: Path) -> bool:
     """
     with contextlib.suppress(RuntimeFailure, OSError):
         run_directory.check(path.parent)
-        return path.lstat().st_uid in (0, os.geteuid())
+        return path.lstat().st_uid in private_file.trusted_users()
     return False
 
 

@@ -41,7 +41,7 @@ def pubkey() -> None:
 )
 @server_options
 def key(forget: bool, state: Path) -> None:
-    """Print the server's public key, by which its clients know it.
+    """Print the public key by which clients know the server.
 
     A server whose private key is lost or is another one refuses to start while it has peers, since
     none of them could connect. --forget makes it start, to change the key on purpose.

@@ -105,10 +105,9 @@ _TUNNEL_OPTIONS = (
     ),
     click.option(
         "--lanes",
-        type=int,
-        metavar="N",
+        metavar="N|auto",
         help=or_else(
-            "Device queues with workers of their own; only 1 is supported so far.",
+            "Device queues, each with workers of its own; auto: by this machine's cores.",
             _INTERFACE.lanes,
         ),
     ),

@@ -190,7 +190,7 @@ def _check_owned(path: Path, name: str) -> None:
     """Raise ConfigError where others can write or replace a file that decides what we run."""
     target = path.resolve()
     status = target.stat()
-    if status.st_uid not in private_file.trusted_users():
+    if status.st_uid not in private_file.own_users():
         raise ConfigError(
             f"{name} belongs to another user; run: chown {os.geteuid()} {shlex.quote(str(target))}"
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from fastun import endpoint
+from fastun import endpoint, private_file
 from fastun.config import terms
 from fastun.config.document import LimitTable, PeerSection, QuotaTable, Secret
 from fastun.config.networks import parse_networks
@@ -86,8 +86,8 @@ def parse_secret(
 ) -> bytes | None:
     """Return the key in `field` itself or in the file that FIELD_file names, or None.
 
-    The file's name is relative to `directory`. Raises ConfigError, also for a file that others can
-    read.
+    The file's name is relative to `directory`, or begins with $CREDENTIALS_DIRECTORY/. Raises
+    ConfigError, also for a file that others can read.
     """
     from fastun.session import keys  # noqa: PLC0415 (loads PyNaCl)
 
@@ -98,8 +98,18 @@ def parse_secret(
         raise ConfigError(f"{place}: conflicts with {field}; keep one of the two")
     if not file_name or "\0" in file_name:
         raise ConfigError(f"{place}: {quote(file_name)} is not a path; name a file")
+    path = directory / file_name
+    prefix = f"${private_file.CREDENTIALS}/"
+    if file_name.startswith(prefix):
+        given = private_file.credentials()
+        if given is None:
+            raise ConfigError(
+                f"{place}: this start has no credentials; give it some by LoadCredential= in the"
+                " unit, or name a file"
+            )
+        path = given / file_name.removeprefix(prefix)
     try:
-        return keys.load_private(directory / file_name)
+        return keys.load_private(path)
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from None
 

@@ -32,6 +32,7 @@ from fastun.config.interface import (
     parse_interface_name,
 )
 from fastun.config.kill_switch import kill_switch
+from fastun.config.lanes import lanes
 from fastun.config.observing import LogSettings, one_of
 from fastun.config.push_settings import Accept, Pushed
 from fastun.config.remarks import remarks
@@ -83,6 +84,7 @@ class CommonSettings:
     forward: Forward | None
     hooks: Hooks
     peer_name: str
+    lanes: int  # queues of the device, each with workers of its own
     private_key: bytes | None = field(repr=False)
     peers: tuple[Peer, ...]
     metrics: tuple[str, int] | None
@@ -233,6 +235,7 @@ class _Device(NamedTuple):
     mode: Mode
     wire: Wire
     addresses: tuple[Address, ...]
+    lanes: int
 
 
 def _device(sources: Sources) -> _Device:
@@ -247,8 +250,10 @@ def _device(sources: Sources) -> _Device:
         mode=one_of(MODES, *mode),
         wire=_wire(*wire, insecure=options.insecure),
         addresses=parse_addresses(*cidrs),
+        lanes=1,
     )
-    _check_lanes(*effective(options.lanes, "--lanes", section.lanes, "interface.lanes"))
+    wanted = effective(options.lanes, "--lanes", section.lanes, "interface.lanes")
+    device = device._replace(lanes=lanes(*wanted, mode=device.mode, wire=device.wire))
     _check_run_dir(options.run_dir, device.interface)
     return device
 
@@ -309,11 +314,6 @@ def _mtu(sources: Sources, device: _Device, endpoints: Iterable[Endpoint]) -> in
         mtu = default_mtu(device.mode, has_udp=any(each.scheme == "udp" for each in endpoints))
     check_mtu(mtu, where, mode=device.mode, wire=device.wire, addresses=device.addresses)
     return mtu
-
-
-def _check_lanes(lanes: int, where: str) -> None:
-    if lanes != 1:
-        raise ConfigError(f"{where}: {lanes} lanes are not supported; use 1")
 
 
 def _check_run_dir(run_dir: Path, interface: str) -> None:

@@ -27,7 +27,7 @@ class Options:
     wire: str | None = None
     insecure: bool = False
     metrics: str | None = None
-    lanes: int | None = None
+    lanes: str | None = None
     all_traffic: bool = False
     allow_lan: bool = False
     forward: bool = False

@@ -12,7 +12,7 @@ import msgspec
 
 from fastun.errors import ConfigError, RuntimeFailure, quote
 from fastun.lane.capture import RING_BYTES, LaneCapture
-from fastun.lane.lane import Lane
+from fastun.lane.lanes import Lanes
 from fastun.link.peer_slots import PeerSlots
 from fastun.link.slotted_peer import SlottedPeer
 from fastun.native import CAPTURE_SNAP_MAX, CaptureStage
@@ -29,11 +29,11 @@ class Running(msgspec.Struct, frozen=True, eq=False):
 
 
 class Captures:
-    """The capture of a lane, if there is one."""
+    """The capture of all lanes, if there is one."""
 
-    def __init__(self, lane: Lane, peer_slots: PeerSlots) -> None:
+    def __init__(self, lanes: Lanes, peer_slots: PeerSlots) -> None:
         """Begin without any."""
-        self._lane = lane
+        self._lanes = lanes
         self._peer_slots = peer_slots
         self._running: Running | None = None
 
@@ -48,12 +48,12 @@ class Captures:
             raise ConfigError(f"--snaplen {snap_length} is out of range (1 to {CAPTURE_SNAP_MAX})")
         only = None if peer is None else self._find(peer)
         wanted = [_stage(name) for name in stages]
+        slot = _ALL_PEERS if only is None else only.slot
         try:
-            capture = LaneCapture(wanted, _ALL_PEERS if only is None else only.slot, snap_length)
+            made = self._lanes.capture(lambda: LaneCapture(wanted, slot, snap_length))
         except OSError as error:
             raise RuntimeFailure(f"no memory for a capture ({error.strerror})") from None
-        self._lane.capture(capture)
-        fds = tuple(ring.fd for ring in capture.rings.values())
+        fds = tuple(ring.fd for each in made for ring in each.rings.values())
         self._running = Running(fds, RING_BYTES, only)
         return self._running
 
@@ -78,7 +78,7 @@ class Captures:
         """End it. Event loop only."""
         if running is self._running:
             self._running = None
-            self._lane.capture(None)
+            self._lanes.capture(None)
 
 
 def _stage(name: str) -> CaptureStage:

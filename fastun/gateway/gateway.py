@@ -1,9 +1,9 @@
 """The gateway: the supervising process of ``fastun serve`` and ``fastun connect``.
 
-    device (kernel) --fd--> lane (four workers, two rings) <--fd-- TCP connections, UDP sockets
+    device (kernel) --fds--> lanes (four workers, two rings each) <--fds-- connections, UDP sockets
 
-The gateway starts the lane and makes links: ``serve`` accepts connections, ``connect`` dials, both
-do the handshake and hand the socket to the lane; on UDP handshakes begin from either side. It then
+The gateway starts the lanes and makes links: ``serve`` accepts connections, ``connect`` dials, both
+do the handshake and hand the socket to a lane; on UDP handshakes begin from either side. It then
 keeps sessions and workers going until it is asked to stop or cannot go on. No packet passes through
 here. reports.py acts on what the workers report; run.py makes device and gateway.
 """
@@ -39,7 +39,7 @@ from fastun.host.process.gateway_device import GatewayDevice
 from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.host.routing import full_tunnel
 from fastun.host.routing.route_lookup import RouteLookup
-from fastun.lane.lane import Lane
+from fastun.lane.lanes import Lanes
 from fastun.lane.template import Template
 from fastun.library_errors import Restraint
 from fastun.link import hello
@@ -95,12 +95,12 @@ class Gateway:
         self.device = device
         self.started = time.time()
         self.counts = ConnectionCounts()
-        self.lane = Lane(0, plan_of(settings, device), template)
+        self.lanes = Lanes(plan_of(settings, device), device.fds, template)
         self.links = LinkTable(
-            self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
+            self.lanes, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
         self.peer_slots = PeerSlots(
-            self.lane,
+            self.lanes,
             self._on_removed,
             lambda slot: slot in self.links.by_slot,
             self._on_changed,
@@ -113,7 +113,6 @@ class Gateway:
             settings, device, self.peer_slots.push_keepalive, outer.addresses
         )
         self.push_updates = PushUpdates(
-            self.lane,
             self.links,
             self.peer_sync.push_to if settings.role == "serve" else None,
             self.pushed_settings.take,
@@ -141,7 +140,7 @@ class Gateway:
             self._leave_udp,
             sockets,
         )
-        self._endpoint_watch = EndpointWatch(self.lane, self.links, self.outside.inside)
+        self._endpoint_watch = EndpointWatch(self.lanes.first, self.links, self.outside.inside)
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
@@ -182,13 +181,13 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
-        await stack.enter_async_context(self._running_lane(life))
+        await stack.enter_async_context(self._running_lanes(life))
         quiet = Quiet(self)
         stack.callback(quiet.end)
         watching = (
             *PeerWatch(self).tasks(quiet),
             self._watch_sessions(quiet),
-            self.lane.watch.run(),
+            self.lanes.watch.run(),
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             self.device.watch(),
@@ -198,7 +197,7 @@ class Gateway:
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
         await stack.enter_async_context(life.running(self._say_up()))
-        for work in (*link_tasks(self), *watching, *tap_tasks(self.device, self.lane)):
+        for work in (*link_tasks(self), *watching, *tap_tasks(self.device, self.lanes.first)):
             await stack.enter_async_context(life.running(work))
 
     async def _say_up(self) -> None:
@@ -221,15 +220,15 @@ class Gateway:
         return {"public_key": format_key(self.peer_sync.own.public)}
 
     @contextlib.asynccontextmanager
-    async def _running_lane(self, life: Life) -> AsyncIterator[None]:
+    async def _running_lanes(self, life: Life) -> AsyncIterator[None]:
         try:
-            self.lane.start(self._reports(life))
+            self.lanes.start(self._reports(life))
             yield
         finally:
             if self.datagrams is not None:
                 self.datagrams.say_goodbye()
             self.links.end_all("stopping")
-            await self.lane.stop()
+            await self.lanes.stop()
 
     def _reports(self, life: Life) -> Reports:
         sessions = (
@@ -238,7 +237,7 @@ class Gateway:
             else Sessions(self.sessions, self.datagrams, self.push_updates)
         )
         return Reports(
-            Interface(self.settings.interface, self.device.fd),
+            Interface(self.settings.interface, self.device.fds[0]),
             self.peer_slots,
             self.links,
             sessions,
@@ -257,7 +256,7 @@ class Gateway:
             return
         end = self._local_end(
             settings=self.settings,
-            lane=self.lane,
+            lane=self.lanes.first,
             links=self.links,
             exchange=self.handshaker.exchange,
             inside=self.outside.inside,
@@ -282,7 +281,7 @@ class Gateway:
 
     def _clamp_mss(self, mtu: int) -> None:
         if self.settings.mss_clamp:
-            self.lane.clamp_mss(mtu)
+            self.lanes.clamp_mss(mtu)
 
     def has_room(self) -> bool:
         """Return whether a connection could become a link before its peer is known.
@@ -324,7 +323,7 @@ class Gateway:
     async def _watch_sessions(self, quiet: Quiet) -> None:
         while self.sessions is not None:
             self.sessions.tick()
-            self.handshaker.watch(self.lane)
+            self.handshaker.watch(self.lanes.first)
             self.links.forget_old_keys()
             if self.datagrams is not None:
                 self.datagrams.tick()

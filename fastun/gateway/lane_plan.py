@@ -7,7 +7,7 @@ from typing import Final
 
 from fastun.config.settings import Settings
 from fastun.host.process.gateway_device import GatewayDevice
-from fastun.lane.lane import LanePlan
+from fastun.lane.boot import LanePlan
 from fastun.native import Waiting, Wire
 
 # With more cores than this a writer spins before it sleeps: it then sees the next record sooner
@@ -17,9 +17,9 @@ SPIN_US: Final = 30
 
 
 def plan_of(settings: Settings, device: GatewayDevice) -> LanePlan:
-    """Return the plan of the lane."""
+    """Return the plan of each lane; its queue is the first."""
     return LanePlan(
-        device.fd,
+        device.fds[0],
         Wire[settings.wire.upper()],
         device.mode,
         holds=settings.role == "connect" and len(settings.peers) <= 1,

@@ -13,7 +13,7 @@ from typing import Protocol
 from fastun.config.settings import Settings
 from fastun.endpoint import Endpoint
 from fastun.host.process.gateway_device import GatewayDevice
-from fastun.lane.lane import Lane
+from fastun.lane.lanes import Lanes
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.listening import Listening
 from fastun.link.names import refuse_missing
@@ -32,7 +32,7 @@ class LinkOwner(StreamOwner, Protocol):
 
     settings: Settings
     device: GatewayDevice
-    lane: Lane
+    lanes: Lanes
     links: LinkTable
     outside: Outside
     listening: Listening
@@ -107,5 +107,5 @@ def _stream_wanted(
         always = asyncio.Event()
         always.set()
         return always, []
-    preference = Preference(owner.lane, owner.links, owner.datagrams, slot=0)
+    preference = Preference(owner.lanes.first, owner.links, owner.datagrams, slot=0)
     return preference.wants_stream, [preference.run()]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastun.gateway.peer_sync import PeerSync
     from fastun.gateway.pushed_settings import PushedSettings
     from fastun.host.process.gateway_device import GatewayDevice
-    from fastun.lane.lane import Lane
+    from fastun.lane.lanes import Lanes
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.listening import Listening
     from fastun.link.outside import Outside
@@ -33,7 +33,7 @@ class Changing(Protocol):
 
     settings: Settings
     device: GatewayDevice
-    lane: Lane
+    lanes: Lanes
     links: LinkTable
     listening: Listening
     datagrams: DatagramSessions | None
@@ -120,7 +120,7 @@ class _Owned:
         return ()
 
     async def mss_clamp(self, _: Settings, now: Settings) -> Iterable[str]:
-        self._gateway.lane.clamp_mss(self._gateway.device.mtu if now.mss_clamp else 0)
+        self._gateway.lanes.clamp_mss(self._gateway.device.mtu if now.mss_clamp else 0)
         return ()
 
     async def kill_switch(self, _: Settings, now: Settings) -> Iterable[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastun.gateway.pushed_settings import PushedSettings
     from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
     from fastun.host.routing.outer_addresses import OuterAddress
-    from fastun.lane.lane import Lane
+    from fastun.lane.lanes import Lanes
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.outside import Outside
     from fastun.link.table import LinkTable
@@ -42,7 +42,7 @@ class Sender(Protocol):
     """The gateway, as far as its own packets go."""
 
     settings: Settings
-    lane: Lane
+    lanes: Lanes
     links: LinkTable
     outside: Outside
     datagrams: DatagramSessions | None
@@ -88,7 +88,9 @@ class OuterEndpoints:
 
     def _of_datagrams(self) -> Iterator[OuterEndpoint]:
         for slot, link in list(self._sender.links.by_slot.items()):
-            address = self._sender.lane.peers.endpoint(slot) if link.connection is None else None
+            address = (
+                self._sender.lanes.first.peers.endpoint(slot) if link.connection is None else None
+            )
             if address is not None:
                 yield OuterEndpoint("udp", address.host, address.port)
 

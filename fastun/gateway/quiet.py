@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastun.host.process.gateway_device import GatewayDevice
-    from fastun.lane.lane import Lane
+    from fastun.lane.lanes import Lanes
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.outside import Outside
     from fastun.link.stream.sessions import StreamSessions
@@ -36,7 +36,7 @@ class Tunnel(Protocol):
     """The gateway, as far as something can move in it."""
 
     device: GatewayDevice
-    lane: Lane
+    lanes: Lanes
     links: LinkTable
     outside: Outside
     sessions: StreamSessions | None
@@ -62,14 +62,16 @@ class Quiet:
         if is_quiet and not PACE.is_quiet:
             PACE.is_quiet = True
             self._tunnel.device.set_quiet(is_quiet=True)
-            asyncio.get_running_loop().add_reader(self._tunnel.device.fd, self.end)
+            for fd in self._tunnel.device.fds:
+                asyncio.get_running_loop().add_reader(fd, self.end)
         elif not is_quiet:
             self.end()
 
     def end(self) -> None:
         """End it: a frame has come, or the gateway ends."""
         if PACE.is_quiet:
-            asyncio.get_running_loop().remove_reader(self._tunnel.device.fd)
+            for fd in self._tunnel.device.fds:
+                asyncio.get_running_loop().remove_reader(fd)
             self._moved_s = clock.boottime_s()
             PACE.end_quiet()
             self._tunnel.device.set_quiet(is_quiet=False)
@@ -82,8 +84,9 @@ class Quiet:
         return max(0.0, min(left_s, default=QUIET_S))
 
     def _counted(self) -> tuple[int, ...]:
-        lane, links = self._tunnel.lane, self._tunnel.links
-        return links.n_established, *(lane.stats.counter(role, "frames") for role in _MOVING)
+        lanes, links = self._tunnel.lanes.all, self._tunnel.links
+        moved = (lane.stats.counter(role, "frames") for lane in lanes for role in _MOVING)
+        return links.n_established, *moved
 
     def _waits(self) -> bool:
         return self._tunnel.outside.attempts.are_made() or any(

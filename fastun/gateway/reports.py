@@ -107,14 +107,15 @@ class Reports:
 
     def on_start(self, worker: WorkerProcess) -> None:
         """Send a fresh worker the peers, the UDP sockets, the links and the sessions' keys."""
-        self._peer_slots.tell_worker(worker.role)
-        if self._datagrams is not None:
-            self._datagrams.tell_worker(worker.role)
-        self._links.tell_worker(worker.role)
+        datagrams = self._datagrams if worker.lane == 0 else None  # the lane of UDP
+        self._peer_slots.tell_worker(worker)
+        if datagrams is not None:
+            datagrams.tell_worker(worker.role)
+        self._links.tell_worker(worker)
         if self._sessions is not None:
-            self._sessions.streams.tell_keys(worker.role)
-        if self._datagrams is not None:
-            self._datagrams.tell_keys(worker.role)
+            self._sessions.streams.tell_keys(worker)
+        if datagrams is not None:
+            datagrams.tell_keys(worker.role)
 
     def on_death(self, worker: WorkerProcess) -> None:
         """End the links whose state has died with the worker.
@@ -124,9 +125,9 @@ class Reports:
         """
         if worker.role not in ("link-writer", "link-reader"):
             return
-        if worker.role == "link-writer":
+        if worker.role == "link-writer" and worker.lane == 0:
             self._on_link_writer_death()
-        self._links.end_all(worker.role + WORKER_DIED, only_streams=True)
+        self._links.end_streams(worker.role + WORKER_DIED, worker.lane)
 
     # -- messages -----------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ async def observed(
                 gateway.peer_sync.refresh,
                 reloading,
                 functools.partial(
-                    CaptureService, Captures(gateway.lane, gateway.peer_slots), settings.mode
+                    CaptureService, Captures(gateway.lanes, gateway.peer_slots), settings.mode
                 ),
             )
         )

@@ -205,6 +205,7 @@ class GatewayView(msgspec.Struct, frozen=True):
     counts: dict[str, int]  # what happened to connections and links, by name
     sessions: SessionCounts | None
     paths: PathCounts | None
+    health: Health
     fleet: FleetView | None = None
 
     def workers(self) -> Iterator[tuple[LaneView, WorkerView]]:

@@ -18,37 +18,27 @@ from msgspec import Struct, structs
 
 from fastun import native
 from fastun.gateway import device_view, privileges
+from fastun.gateway.lane_memory import LaneMemory
 from fastun.gateway.view import (
     Configuration,
     GatewayView,
     Health,
-    Histogram,
-    LaneView,
     LinkView,
     Macs,
     PathCounts,
     PeerView,
     ReadFile,
-    RingView,
     SessionCounts,
     ViewClosedError,
-    WorkerView,
 )
-from fastun.gateway.worker_state import Backpressure, state_of
+from fastun.gateway.worker_state import Backpressure
 from fastun.host.socket_state import SocketState, socket_state
 from fastun.link.datagram.path_mtu import HINT_RESULTS, NARROWING_CAUSES
 from fastun.link.peer_slots import NO_SLOT
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.native import (
-    CALLS,
-    COUNTERS,
-    DIRECTIONS,
     PEER_FIELDS,
-    ROLES,
     MacTable,
-    PeerTable,
-    Ring,
-    Stats,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +47,7 @@ if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.gateway.peer_sync import PeerSync
     from fastun.host.process.gateway_device import GatewayDevice
-    from fastun.lane.lane import Lane
+    from fastun.lane.lanes import Lanes
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.datagram.sockets import UdpSockets
     from fastun.link.key_exchange import SessionCounts as CountedSessions
@@ -77,7 +67,7 @@ class Running(Protocol):
 
     settings: Settings
     device: GatewayDevice
-    lane: Lane
+    lanes: Lanes
     links: LinkTable
     peer_slots: PeerSlots
     peer_sync: PeerSync
@@ -98,17 +88,13 @@ class Viewer:
     """Takes views of one gateway. Any thread."""
 
     def __init__(self, gateway: Running) -> None:
-        """Map the lane's shared memory once more: the lane unmaps its own when it stops."""
+        """Map the lanes' shared memory once more: the lanes unmap their own when they stop."""
         self._gateway = gateway
         self.read = ReadFile(gateway.started)  # reload.py replaces it
-        lane = gateway.lane
-        self._stats = Stats.attach(lane.stats.fd, ())
-        self._peer_table = PeerTable.attach(lane.peers.fd, ())
-        self._rings = {
-            direction: Ring.attach(ring.fd, ring.size_bytes)
-            for direction, ring in lane.rings.items()
-        }
-        self._macs = None if lane.switch is None else MacTable.attach(lane.switch.macs.fd)
+        lanes = gateway.lanes
+        self._lanes = tuple(LaneMemory(lane, lanes.watch) for lane in lanes.all)
+        switch = lanes.first.switch
+        self._macs = None if switch is None else MacTable.attach(switch.macs.fd)
         self._lock = threading.Lock()  # so that close() does not unmap what is being read
         self._is_closed = False
 
@@ -126,7 +112,7 @@ class Viewer:
     def health(self) -> Health:
         """Return what a probe asks."""
         gateway = self._gateway
-        workers = gateway.lane.workers.values()
+        workers = gateway.lanes.workers()
         return Health(
             workers_down=tuple(worker.name for worker in workers if not worker.is_ready),
             is_linked=bool(gateway.links.by_slot),
@@ -140,12 +126,10 @@ class Viewer:
         """Unmap, once no view is being taken."""
         with self._lock:
             self._is_closed = True
-            self._stats.close()
-            self._peer_table.close()
+            for lane in self._lanes:
+                lane.close()
             if self._macs is not None:
                 self._macs.close()
-            for ring in self._rings.values():
-                ring.close()
 
     def _view(self) -> GatewayView:
         gateway = self._gateway
@@ -164,19 +148,20 @@ class Viewer:
             peers=tuple(
                 self._peer(slotted, views.get(slot)) for slot, slotted in _peers(gateway.peer_slots)
             ),
-            lanes=(self._lane(around),),
+            lanes=tuple(lane.view(around) for lane in self._lanes),
             udp_sockets=udp_sockets,
             counts=_counts(gateway),
             sessions=_session_counts(gateway),
             paths=_path_counts(gateway.datagrams),
+            health=self.health(),
             fleet=None if (fleet := gateway.peer_sync.fleet) is None else fleet.view(),
         )
 
     def _peer(self, slotted: SlottedPeer, link: LinkView | None) -> PeerView:
-        slot, read, before = slotted.slot, self._peer_table.read, slotted.counted
+        slot, before = slotted.slot, slotted.counted
         counted = {field: before.get(field, 0) for field in PEER_FIELDS}
-        if slot != NO_SLOT:
-            counted = {field: n + read(slot, field) for field, n in counted.items()}
+        for lane in self._lanes if slot != NO_SLOT else ():
+            counted = {field: n + lane.peers.read(slot, field) for field, n in counted.items()}
         last_handshake = self._gateway.session_counts.last_handshake.get(slot)
         return PeerView(
             name=slotted.peer.name,
@@ -191,48 +176,6 @@ class Viewer:
             macs=None if self._macs is None else Macs(*self._macs.behind(slot, MACS_SHOWN_MAX)),
         )
 
-    def _lane(self, around: Backpressure) -> LaneView:
-        rings = {
-            direction: RingView(ring.used_bytes(), ring.size_bytes)
-            for direction, ring in self._rings.items()
-        }
-        drops: dict[str, dict[str, int]] = {role: {} for role in ROLES}
-        for drop, n_packets in self._stats.drops():
-            drops[drop.role][drop.reason] = n_packets
-        return LaneView(
-            index=self._gateway.lane.index,
-            waiting=self._gateway.lane.plan.waiting,
-            rings=rings,
-            workers={
-                role: self._worker(role, rings[DIRECTIONS[role]], drops[role], around)
-                for role in ROLES
-            },
-        )
-
-    def _worker(
-        self, role: str, ring: RingView, drops: dict[str, int], around: Backpressure
-    ) -> WorkerView:
-        worker, stats = self._gateway.lane.workers[role], self._stats
-        counts, n_frames = stats.batch_frames(role)
-        delays, sum_ns = stats.queue_delay(role)
-        return WorkerView(
-            role=role,
-            direction=DIRECTIONS[role],
-            pid=worker.pid,
-            is_ready=worker.is_ready,
-            state=state_of(role, ring.used_bytes, ring.capacity_bytes, around),
-            restarts=worker.restarts,
-            cpu_seconds=worker.cpu_seconds(),
-            counters={name: stats.counter(role, name) for name in COUNTERS},
-            calls={call: stats.calls(role, call) for call in CALLS},
-            drops=drops,
-            batch_frames=Histogram(_powers_of_2(counts, 1), counts, n_frames),
-            queue_delay=Histogram(_powers_of_2(delays, 1e6), delays, sum_ns / 1e9),
-            confined=worker.confined,
-            forbidden_calls=dict(worker.forbidden_calls),
-            unresponsive=self._gateway.lane.watch.ended_of(role),
-        )
-
 
 def _peers(peer_slots: PeerSlots) -> Iterator[tuple[int, SlottedPeer]]:
     """Yield all peers, those in slots first. One that changes between the two is once enough."""
@@ -242,11 +185,6 @@ def _peers(peer_slots: PeerSlots) -> Iterator[tuple[int, SlottedPeer]]:
     for slotted in absent:
         if slotted.peer.public_key not in seen:
             yield NO_SLOT, slotted
-
-
-def _powers_of_2(counts: list[int], divisor: float) -> list[float]:
-    """Return the upper bounds of the buckets but the last, which has none."""
-    return [2**i / divisor for i in range(len(counts) - 1)]
 
 
 def _configuration(gateway: Running, read: ReadFile) -> Configuration:

@@ -56,7 +56,7 @@ class Device:
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
         self._outlives_us = prepared.record(journal, self.name, settings)
-        self.fd = tun.opened(self.name, self.mode)
+        self.fds = tun.opened(self.name, self.mode, settings.lanes)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self.condition = Condition(self.name)
         self._journal = journal
@@ -74,7 +74,9 @@ class Device:
         try:
             if self._outlives_us:
                 prepared.say_addresses(self.name, self.index, settings.addresses)
-            self.offload_max = tun.find_offload(self.fd) if settings.data_path.gso else Offload.NONE
+            self.offload_max = (
+                tun.find_offload(self.fds[0]) if settings.data_path.gso else Offload.NONE
+            )
             with explained(f"interface {self.name}"):
                 link_settings.configure(self.index, settings)
             self._begin(settings)
@@ -206,10 +208,10 @@ class Device:
         Raises RuntimeFailure where it was deleted, or is out of reach. As `inside`.
         """
         with self._mutex:
-            if tun.is_deleted(self.fd):
+            if tun.is_deleted(self.fds[0]):
                 raise RuntimeFailure(tun.deleted(self.name))
             try:
-                there = Namespace(self.fd)
+                there = Namespace(self.fds[0])
             except OSError as error:
                 raise RuntimeFailure(
                     f"interface {self.name} was moved to another network namespace, which cannot "
@@ -304,7 +306,7 @@ class Device:
     def has_frames(self) -> bool:
         """Return whether frames wait in the queue to us; the kernel gives no number. Any thread."""
         poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
+        poll.register(self.fds[0], select.POLLIN)
         return any(events & select.POLLIN for _, events in poll.poll(0))
 
     def _close(self) -> None:
@@ -315,5 +317,6 @@ class Device:
                 nothing = Wanted(mtu=self._wanted.mtu)
                 self.inside(lambda: self._reconciler.apply(nothing))
             with contextlib.suppress(OSError):
-                native.device_set_offload(self.fd, Offload.NONE)
-        os.close(self.fd)
+                native.device_set_offload(self.fds[0], Offload.NONE)
+        for fd in self.fds:
+            os.close(fd)

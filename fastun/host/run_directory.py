@@ -14,7 +14,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from fastun import ending
+from fastun import ending, private_file
 from fastun.errors import RuntimeFailure
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _RETRY_S = 0.05
 def check(directory: Path) -> None:
     """Raise RuntimeFailure where others could put a socket of their own in our socket's place."""
     status = directory.stat()
-    is_foreign = status.st_uid not in (0, os.geteuid())
+    is_foreign = status.st_uid not in private_file.trusted_users()
     if is_foreign or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise RuntimeFailure(
             f"--run-dir {directory}: others may write to it; "

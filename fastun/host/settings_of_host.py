@@ -54,10 +54,17 @@ def _set(
         journal.set_sysctl(name, value)
     except OSError as error:
         if refused is not None and not _is_set(name, value):
-            advice = f"run 'sysctl -w {item}={value}', or peers get ICMP redirects"
+            by_starter = sysctls.where_started(error, *_redirects_off())
+            by_hand = f"run 'sysctl -w {item}={value}'"
+            advice = f"{by_starter or by_hand}, or peers get ICMP redirects"
             refused.append(Refusal("setting", item, f"cannot be set: {error.strerror}", advice))
         return []
     return [Change("setting", item)]
+
+
+def _redirects_off() -> list[str]:
+    """Return with which settings a new device sends none."""
+    return [f"{SEND_REDIRECTS.format(which)}=0".replace("/", ".") for which in ("all", "default")]
 
 
 def _is_set(name: str, value: str) -> bool:

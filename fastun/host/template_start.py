@@ -1,8 +1,9 @@
-"""How a template of workers (fastun/lane/template.py) is started: as a program, with all rights.
+"""How a template of workers (fastun/lane/template.py) is started: as a program, with root's rights.
 
 It imports what workers need, which a user without rights may not be able to read, and then gives
-the rights up before it reads anything. Where the gateway has none itself, its host process starts
-the template, as a child of the gateway's (CLONE_PARENT), which forks workers that are that as well.
+the rights up before it reads anything; another user's capabilities are not for it. Where the
+gateway has none itself, its host process starts the template, as a child of the gateway's
+(CLONE_PARENT), which forks workers that are that as well.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def started(users: Users, gateway_pid: int) -> tuple[int, socket.socket]:
                 theirs.fileno(),
                 stderr,
                 sibling=gateway_pid != os.getpid(),
+                has_rights=users.user != 0,  # to change to that one
             )
         with contextlib.suppress(OSError):  # it has ended
             resource.prlimit(pid, resource.RLIMIT_NOFILE, descriptors.limits())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import struct
 from typing import Final
 
@@ -19,16 +20,29 @@ _TUNGETDEVNETNS: Final = 0x54E3
 _IFREQ: Final = struct.Struct("=16sH22x")
 
 
-def opened(name: str, mode: Mode) -> int:
-    """Make an interface, or take one that is there; return its descriptor. RuntimeFailure."""
+def opened(name: str, mode: Mode, n_queues: int = 1) -> tuple[int, ...]:
+    """Make an interface, or take one that is there; return its queues' descriptors.
+
+    Raises RuntimeFailure.
+    """
+    queues: list[int] = []
     try:
-        return native.device_open(name, mode)
+        for _ in range(n_queues):
+            queues.append(native.device_open(name, mode, has_queues=n_queues > 1))  # noqa: PERF401 (closed below)
     except OSError as error:
-        raise RuntimeFailure(
-            f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}"
-        ) from None
+        for fd in queues:
+            os.close(fd)
+        why = _OPEN_ERRORS.get(error.errno or 0, error.strerror)
+        if error.errno == errno.EINVAL and n_queues > 1:
+            why = _NO_QUEUES
+        raise RuntimeFailure(f"interface {name}: {why}") from None
+    return tuple(queues)
 
 
+_NO_QUEUES = (
+    "it was made before, by another program, without queues or of another kind; give it "
+    "'multi_queue', use --lanes 1, or choose another name with --interface"
+)
 _OPEN_ERRORS = {
     errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
     errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-NAME: Final = "fastun"
+from fastun import service_user
 
 # https://systemd.io/UIDS-GIDS
 FIRST, LAST = 61184, 65519
@@ -51,7 +51,7 @@ def choose() -> Users:
         return Users(why=missing)
     free = _free(os.getpid())
     for name, user, group in _entries("passwd"):
-        if name == NAME and user != 0:
+        if name == service_user.NAME and user != 0:
             if _is_mapped(user):
                 return Users(user, group, next(free, user))
             return Users(why=_NOT_MAPPED)

@@ -16,32 +16,28 @@ import time
 from collections import deque
 from typing import Protocol
 
-import msgspec
 from msgspec import structs
 
 from fastun import log
 from fastun.ending import AskedToStop
 from fastun.errors import RuntimeFailure
+from fastun.lane.boot import LanePlan, boot_of
 from fastun.lane.capture import LaneCapture
-from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGateway, ToWorker
+from fastun.lane.crossing import Crossings
+from fastun.lane.messages import Begin, ClampMss, Message, Ready, ToGateway, ToWorker
 from fastun.lane.switch import Switch
 from fastun.lane.template import FAULTS, Template
-from fastun.lane.watch import LaneWatch
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import (
     DIRECTIONS,
-    KEY_ROLES,
     ROLES,
     Confined,
     KeyRegion,
-    Mode,
-    Offload,
     PeerTable,
     ReplayMarks,
     Ring,
     SendingCounters,
     Stats,
-    Waiting,
     Wire,
 )
 
@@ -71,26 +67,6 @@ FAULTS_WINDOW_S = 10.0
 FAULT_DELAY_S = 1.0
 
 
-class LanePlan(msgspec.Struct, frozen=True):
-    """What a lane's workers do. ``device_fd`` stays the caller's.
-
-    ``holds``: packets wait a moment in the device's queue while slot 0 has no session.
-    ``coalesce`` says which super-packets the device may be given of packets that came singly.
-    TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them. ``switches``: a TAP
-    device has many peers. ``secret_keys``: sessions' keys are in memory that nothing else can read.
-    """
-
-    device_fd: int
-    wire: Wire
-    mode: Mode
-    holds: bool = False
-    coalesce: Offload = Offload.NONE
-    mss_mtu: int = 0
-    switches: bool = False
-    secret_keys: bool = False
-    waiting: Waiting = Waiting(hands_over=True)
-
-
 class LaneOwner(Protocol):
     """What a lane calls, on the event loop."""
 
@@ -112,8 +88,13 @@ class Lane:
 
     _owner: LaneOwner  # from start on, and there is no worker before
 
-    def __init__(self, index: int, plan: LanePlan, template: Template) -> None:
-        """Make rings and statistics; :meth:`start` has ``template`` make the workers."""
+    def __init__(
+        self, index: int, plan: LanePlan, template: Template, crossings: Crossings | None = None
+    ) -> None:
+        """Make rings and statistics; :meth:`start` has ``template`` make the workers.
+
+        ``crossings`` are the caller's, which has more lanes than this one.
+        """
         self.index = index
         self._template = template
         self.stats = Stats.create()
@@ -122,16 +103,16 @@ class Lane:
         self.marks = ReplayMarks.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
         self.switch = Switch() if plan.switches else None
+        self.crossings = crossings
         self.keys = KeyRegion.create(secret=plan.secret_keys and plan.wire == Wire.WIREGUARD)
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
-        self.watch = LaneWatch(self.workers, template)
         self.plan = plan
         self._capture: LaneCapture | None = None
         self._faults: deque[float] = deque(maxlen=FAULTS_MAX)  # when, of all workers
         flags = os.EFD_CLOEXEC | os.EFD_NONBLOCK
-        self._wake_fds = {direction: os.eventfd(0, flags) for direction in self.rings}
+        self.wake_fds = {direction: os.eventfd(0, flags) for direction in self.rings}
         self._log = log.get("lane")
 
     def start(self, owner: LaneOwner) -> None:
@@ -191,7 +172,7 @@ class Lane:
             memory.close()
         if self.switch is not None:
             self.switch.close()
-        for wake_fd in self._wake_fds.values():
+        for wake_fd in self.wake_fds.values():
             os.close(wake_fd)
         stuck = [worker.name for worker, is_gone in zip(living, gone, strict=True) if not is_gone]
         if stuck:
@@ -212,30 +193,7 @@ class Lane:
             if not self._gives_up(worker, error.strerror or str(error)):
                 self._start_later(worker)
             return
-        plan, ring = self.plan, worker.ring
-        boot = Boot(
-            ring_bytes=ring.size_bytes,
-            wire=plan.wire,
-            mode=plan.mode,
-            holds=plan.holds,
-            coalesce=plan.coalesce,
-            mss_mtu=plan.mss_mtu,
-            waiting=plan.waiting,
-            secret_keys=self.keys.is_secret,
-        )
-        fds: tuple[int, ...] = (
-            self.stats.fd,
-            ring.fd,
-            self.peers.fd,
-            plan.device_fd,
-            self._wake_fds[DIRECTIONS[worker.role]],
-        )
-        if worker.role in KEY_ROLES and plan.wire == Wire.WIREGUARD:
-            fds += (self.keys.fd(worker.role),)
-            fds += (self.sending.fd if worker.role == "tun-reader" else self.marks.fd,)
-        if self.switch is not None and worker.role in Switch.ROLES:
-            boot = structs.replace(boot, hairpin_bytes=self.switch.hairpin.size_bytes)
-            fds += self.switch.descriptors()
+        boot, fds = boot_of(self, worker.role)
         try:
             ours.send(boot, fds)
             self._owner.on_start(worker)
@@ -301,7 +259,9 @@ class Lane:
         if worker.ring.free_token(worker.role):
             # Also where it did not have it: it may have died between its two steps of waking the
             # consumer, or lied in the first. One that is awake is woken once for nothing.
-            os.eventfd_write(self._wake_fds[DIRECTIONS[worker.role]], 1)
+            os.eventfd_write(self.wake_fds[DIRECTIONS[worker.role]], 1)
+        if worker.role == "tun-reader" and self.crossings is not None:
+            self.crossings.wake_others(self.index)
         worker.is_ready = False
         worker.restarts += 1
         is_fault = -status in FAULTS

@@ -29,7 +29,7 @@ from fastun.native import ROLES
 from fastun.pace import PACE, QUIET_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from fastun.lane.template import Template
     from fastun.lane.worker_process import WorkerProcess
@@ -54,20 +54,20 @@ Why = Literal["stopped", "stuck"]
 
 
 class LaneWatch:
-    """Of the workers of one lane, and of their template. Event loop only."""
+    """Of the workers of all lanes, and of their template. Event loop only."""
 
-    def __init__(self, workers: Mapping[str, WorkerProcess], template: Template) -> None:
+    def __init__(self, workers: Iterable[WorkerProcess], template: Template) -> None:
         """Prepare; :meth:`run` watches."""
-        self._workers, self._template = workers, template
+        self._workers, self._template = tuple(workers), template
         self._stopped: dict[int, float] = {}  # process IDs, and since when
         self._held: set[int] = set()  # those that a debugger holds, and the log says so
         self._looked_s = self._looked_for_stopped_s = 0.0
-        self.ended: Counter[tuple[str, Why]] = Counter()  # workers, by role
+        self.ended: Counter[tuple[str, Why]] = Counter()  # by name
         self._log = log.get("lane")
 
-    def ended_of(self, role: str) -> dict[str, int]:
+    def ended_of(self, name: str) -> dict[str, int]:
         """Return how often a worker was ended for each reason there is. Any thread."""
-        return {why: self.ended[role, why] for why in get_args(Why)}
+        return {why: self.ended[name, why] for why in get_args(Why)}
 
     async def run(self) -> None:
         """Watch, for ever."""
@@ -87,7 +87,7 @@ class LaneWatch:
         now_s = time.monotonic()
         passed_s, self._looked_s = min(now_s - self._looked_s, QUIET_S), now_s
         self._look_for_stopped()
-        for worker in self._workers.values():
+        for worker in self._workers:
             if worker.pid is not None and resident_bytes(worker.pid) > _max_of(worker):
                 worker.kill(f"it uses more than {_max_of(worker) >> 20} MiB of memory")
             elif worker.pid is not None and worker.pid not in self._stopped and not PACE.is_quiet:
@@ -102,7 +102,7 @@ class LaneWatch:
         was_away = now_s - self._looked_for_stopped_s > 2 * STOPPED_S
         self._looked_for_stopped_s = now_s
         before = {} if was_away else self._stopped
-        pids = [worker.pid for worker in self._workers.values()] + [self._template.pid]
+        pids = [worker.pid for worker in self._workers] + [self._template.pid]
         self._stopped = {
             pid: before.get(pid, now_s) for pid in pids if pid is not None and is_stopped(pid)
         }
@@ -119,8 +119,8 @@ class LaneWatch:
                 os.kill(pid, signal.SIGKILL)
             self._template.renew()
             return
-        worker = next(each for each in self._workers.values() if each.pid == pid)
-        self.ended[worker.role, "stopped"] += 1
+        worker = next(each for each in self._workers if each.pid == pid)
+        self.ended[worker.name, "stopped"] += 1
         worker.kill("it was stopped by a signal; to look at it, attach a debugger")
 
     # -- stuck --------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ class LaneWatch:
         elif worker.silent_s >= STUCK_S and self._is_held(worker.pid):
             worker.silent_s = 0.0  # when it goes on it has all its time to answer
         elif worker.silent_s >= STUCK_S:
-            self.ended[worker.role, "stuck"] += 1
+            self.ended[worker.name, "stuck"] += 1
             worker.kill(f"it has not answered for {STUCK_S - ASK_S:g} s")
 
     # -- debuggers ----------------------------------------------------------------------------

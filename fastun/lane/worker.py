@@ -12,7 +12,7 @@ from functools import singledispatchmethod
 
 from fastun import native
 from fastun.errors import RuntimeFailure
-from fastun.lane import session_memory
+from fastun.lane import crossing, session_memory
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.events import message_of
 from fastun.lane.heartbeat import Heartbeat
@@ -48,6 +48,7 @@ from fastun.lane.messages import (
     ToGateway,
 )
 from fastun.lane.switch import attach_switch
+from fastun.lane.ways import SetWays
 from fastun.native import Wire
 from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
@@ -67,7 +68,9 @@ class Worker:
     def __init__(self, role: str, channel: Channel, boot: Boot, fds: list[int]) -> None:
         """Prepare the loop, from the boot message and its descriptors."""
         stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *more_fds = fds
-        session_fds, switch_fds = session_memory.take(role, boot, more_fds)
+        session_fds, other_fds = session_memory.take(role, boot, more_fds)
+        n_switch = len(other_fds) - crossing.n_of(boot)
+        switch_fds, crossing_fds = other_fds[:n_switch], other_fds[n_switch:]
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
@@ -77,6 +80,7 @@ class Worker:
             os.close(device_fd)
             device_fd = -1
         writers = _writers(role, boot)
+        macs, hairpin = attach_switch(switch_fds, boot.hairpin_bytes) or (None, None)
         self.stats = native.Stats.attach(stats_fd, writers)
         self._loop = _loop.Loop(
             role,
@@ -85,14 +89,17 @@ class Worker:
                 self.stats,
                 native.PeerTable.attach(peers_fd, writers),
                 session_memory.attach(role, boot, session_fds),
-                *attach_switch(switch_fds, boot.hairpin_bytes),
+                macs,
+                hairpin,
+                crossing.attach(boot, crossing_fds),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
             wire=boot.wire,
             mode=boot.mode,
             waiting=boot.waiting,
         )
-        close_all([stats_fd, ring_fd, peers_fd, *session_fds, *switch_fds[:2]])
+        mapped = (*session_fds, *switch_fds[:2], *crossing.of_rings(boot, crossing_fds))
+        close_all([stats_fd, ring_fd, peers_fd, *mapped])
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
         self._loop.coalesce(boot.coalesce)
@@ -245,6 +252,10 @@ class Worker:
         rate, burst = message.rate, message.burst_bytes
         self._loop.set_rate_limit(message.slot, rate, burst, is_cut_off=message.is_cut_off)
         self._loop.set_reach(message.slot, message.networks)
+
+    @act.register
+    def _set_ways(self, message: SetWays, _: list[int]) -> None:
+        self._loop.set_ways(message.slot, message.lanes, by_flow=message.by_flow)
 
     @act.register
     def _set_sending_key(self, message: SetSendingKey, _: list[int]) -> None:

@@ -53,7 +53,7 @@ class WorkerProcess:
     def __init__(self, role: str, lane: int, ring: Ring) -> None:
         """Describe the worker ``role`` of ``lane`` on its end of ``ring``; :meth:`spawn` it."""
         self.role = role
-        self.name = f"{role}/{lane}"
+        self.lane = lane
         self.ring = ring
         self.restarts = 0
         self.boot_failures = 0
@@ -72,6 +72,11 @@ class WorkerProcess:
         self.unread: asyncio.TimerHandle | None = None  # set while some wait
         self._predecessors = Predecessors()
         self._log = log.get("lane")
+
+    @property
+    def name(self) -> str:
+        """Role and lane, as in its title."""
+        return f"{self.role}/{self.lane}"
 
     def cpu_seconds(self) -> float:
         """Return user and system time of this worker and all that it replaced. Any thread."""

@@ -25,8 +25,9 @@ from typing import Final
 from msgspec import structs
 
 from fastun import log
-from fastun.lane.lane import Lane
+from fastun.lane.lanes import Lanes
 from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
+from fastun.lane.worker_process import WorkerProcess
 from fastun.link import slot_terms
 from fastun.link.slotted_peer import ENDED_S, HANDSHAKE_S, NO_SLOT, SlottedPeer
 from fastun.native import PEER_FIELDS, PEER_SLOTS, bounded
@@ -60,7 +61,7 @@ class PeerSlots:
 
     def __init__(
         self,
-        lane: Lane,
+        lanes: Lanes,
         on_removed: Callable[[SlottedPeer], None] = lambda _: None,
         is_linked: Callable[[int], bool] = lambda _: False,
         on_changed: Callable[[SlottedPeer, Peer], None] = lambda *_: None,
@@ -75,7 +76,7 @@ class PeerSlots:
         self.barred: dict[bytes, tuple[str, str]] = {}  # by key: name, and why it may not connect
         self._by_key: dict[bytes, SlottedPeer] = {}  # all
         self._left: set[int] = set()  # slots, since the last look
-        self._lane = lane
+        self._lanes = lanes
         self._on_removed = on_removed
         self._on_changed = on_changed
         self._is_linked = is_linked
@@ -195,7 +196,7 @@ class PeerSlots:
 
     def count_of(self, slotted: SlottedPeer, field: str) -> int:
         """Return one of PEER_FIELDS of a peer, over all slots that it had."""
-        in_slot = 0 if slotted.slot == NO_SLOT else self._lane.peers.read(slotted.slot, field)
+        in_slot = 0 if slotted.slot == NO_SLOT else self._lanes.peers.read(slotted.slot, field)
         return bounded(slotted.counted.get(field, 0) + in_slot)
 
     def set_over_quota(self, public_key: bytes, *, is_over: bool) -> None:
@@ -205,14 +206,17 @@ class PeerSlots:
             slotted.is_over_quota = is_over
             self._send_terms(slotted)
 
-    def tell_worker(self, role: str) -> None:
+    def tell_worker(self, worker: WorkerProcess) -> None:
         """Give a fresh worker the addresses and the terms of each peer."""
-        if role in ROUTING_ROLES:
-            for slotted in self.by_slot.values():
-                self._allow_ips(role, slotted.slot, [slotted])
-                if slotted.peer.terms != USUAL:
-                    self._send_terms(slotted, only=role)
-            self._allow_ips(role, NO_SLOT, self.absent.values())
+        if worker.role not in ROUTING_ROLES:
+            return
+        for slotted in self.by_slot.values():
+            for message in _allowed_ips(slotted.slot, [slotted]):
+                worker.send(message)
+            if slotted.peer.terms != USUAL:
+                worker.send(slot_terms.message_for(worker.role, slotted, slotted.peer.terms))
+        for message in _allowed_ips(NO_SLOT, self.absent.values()):
+            worker.send(message)
 
     def _change(self, changed: list[tuple[SlottedPeer, Peer]], new: set[_Prefix]) -> list[_Ip]:
         """Give peers other addresses and the like, and leave them their slots and sessions.
@@ -249,13 +253,13 @@ class PeerSlots:
                 tuple(added[start:end]), tuple(removed[max(0, start - n) : max(0, end - n)])
             )
             for role in ROUTING_ROLES:
-                self._lane.send(role, message)
+                self._lanes.send(role, message)
 
     def _free(self) -> Iterator[int]:
         return (slot for slot in range(PEER_SLOTS) if slot not in self.by_slot)
 
     def _add(self, slotted: SlottedPeer) -> None:
-        self._lane.peers.clear(slotted.slot)
+        self._lanes.peers.clear(slotted.slot)
         # A scrape may be walking the old one.
         self.by_slot = {**self.by_slot, slotted.slot: slotted}
         self._by_key[slotted.peer.public_key] = slotted
@@ -265,9 +269,9 @@ class PeerSlots:
             self._send_terms(slotted)
         self._log.debug("added", peer=slotted.peer.name, slot=slotted.slot)
 
-    def _send_terms(self, slotted: SlottedPeer, only: str = "") -> None:
+    def _send_terms(self, slotted: SlottedPeer) -> None:
         if slotted.slot != NO_SLOT:
-            slot_terms.send(self._lane, slotted, slotted.peer.terms, only)
+            slot_terms.send(self._lanes, slotted, slotted.peer.terms)
 
     def _leave(self, slotted: SlottedPeer) -> None:
         """Make the peer absent; it keeps its counts and its guard."""
@@ -292,7 +296,7 @@ class PeerSlots:
             for slotted in gone:
                 self.absent.pop(slotted.peer.public_key, None)
             for role in ROUTING_ROLES:
-                self._lane.send(role, ForgetIps(NO_SLOT))
+                self._lanes.send(role, ForgetIps(NO_SLOT))
                 self._allow_ips(role, NO_SLOT, self.absent.values())
 
     def _clear(self, slotted: SlottedPeer) -> None:
@@ -300,19 +304,23 @@ class PeerSlots:
         self.by_slot = {s: other for s, other in self.by_slot.items() if s != slotted.slot}
         self._left.add(slotted.slot)
         # First: what still arrived would bring back what is to be forgotten.
-        self._lane.send("link-reader", ForgetReceivingKeys(slotted.slot))
+        self._lanes.send("link-reader", ForgetReceivingKeys(slotted.slot))
         for role in ROUTING_ROLES:
-            self._lane.send(role, ForgetIps(slotted.slot))
+            self._lanes.send(role, ForgetIps(slotted.slot))
         if slotted.peer.terms != USUAL:  # they are this peer's, and not the next one's there
-            slot_terms.send(self._lane, slotted, USUAL)
+            slot_terms.send(self._lanes, slotted, USUAL)
         self._on_removed(slotted)
 
     def _allow_ips(self, role: str, slot: int, peers: Iterable[SlottedPeer]) -> None:
         """Give the slot the peers' addresses; those that another slot had go to this one."""
-        networks = [packed(n) for slotted in peers for n in slotted.peer.allowed_ips]
-        for start in range(0, len(networks), NETWORKS_PER_MESSAGE):
-            part = tuple(networks[start : start + NETWORKS_PER_MESSAGE])
-            self._lane.send(role, AllowIps(slot, part))
+        for message in _allowed_ips(slot, peers):
+            self._lanes.send(role, message)
+
+
+def _allowed_ips(slot: int, peers: Iterable[SlottedPeer]) -> Iterator[AllowIps]:
+    networks = [packed(n) for slotted in peers for n in slotted.peer.allowed_ips]
+    for start in range(0, len(networks), NETWORKS_PER_MESSAGE):
+        yield AllowIps(slot, tuple(networks[start : start + NETWORKS_PER_MESSAGE]))
 
 
 def _may_stay(slotted: SlottedPeer, now: Peer) -> bool:

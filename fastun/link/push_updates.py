@@ -24,7 +24,6 @@ from fastun.link.hello import HELLO_BYTES_MAX, TYPE, Ability
 from fastun.session import clock
 
 if TYPE_CHECKING:
-    from fastun.lane.lane import Lane
     from fastun.link.peer_slots import SlottedPeer
     from fastun.link.table import Link, LinkTable
 
@@ -62,7 +61,6 @@ class PushUpdates:
 
     def __init__(
         self,
-        lane: Lane,
         links: LinkTable,
         push_to: Callable[[SlottedPeer], Push] | None,
         take: Callable[[str, Push], None],
@@ -72,7 +70,6 @@ class PushUpdates:
         ``push_to`` says what a peer is given, None where this side pushes nothing; ``take`` gets
         the name of a peer that pushes, and its push.
         """
-        self._lane = lane
         self._links = links
         self._push_to = push_to
         self._take = take
@@ -120,7 +117,7 @@ class PushUpdates:
         sent.due_s = clock.boottime_s() + FIRST_PAUSE_S * 2**sent.n_times
         sent.n_times += 1
         content = TYPE + codec.pack(_Update(sent.push, sent.number))
-        self._lane.send("tun-reader", SendControl(slot, content))
+        sent.link.lane.send("tun-reader", SendControl(slot, content))
 
     # -- what comes ---------------------------------------------------------------------------
 
@@ -151,7 +148,7 @@ class PushUpdates:
             self._newest = {**self._of_living_links(), link.id: update.number}
             self._take(link.peer_name, update.push_update)
         answer = TYPE + codec.pack(_Taken(update.number))
-        self._lane.send("tun-reader", SendControl(slot, answer))
+        link.lane.send("tun-reader", SendControl(slot, answer))
 
     def _of_living_links(self) -> dict[int, int]:
         living = {link.id for link in self._links.by_slot.values()}

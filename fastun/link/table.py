@@ -18,7 +18,10 @@ import msgspec
 
 from fastun import log
 from fastun.lane.lane import Lane
+from fastun.lane.lanes import Lanes
 from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
+from fastun.lane.ways import SetWays
+from fastun.lane.worker_process import WorkerProcess
 from fastun.link import hello
 from fastun.link.address_turns import AddressTurns
 from fastun.link.ended import Ended
@@ -50,6 +53,7 @@ class Link(msgspec.Struct):
     remote: str
     link_format: LinkFormat
     peer_software: str
+    lane: Lane
     abilities: frozenset[Ability] = frozenset()  # of the peer's hello, if it has said one
     path_mtu: int = 0
     is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
@@ -76,7 +80,7 @@ class Link(msgspec.Struct):
 class LinkTable:
     """All links. Changed on the event loop only; reading ``by_slot`` is safe from any thread."""
 
-    def __init__(self, lane: Lane, default_format: LinkFormat, *, dials: bool = False) -> None:
+    def __init__(self, lanes: Lanes, default_format: LinkFormat, *, dials: bool = False) -> None:
         """Begin without links; unsealed wires lay out ``default_format`` while there is none.
 
         ``dials``: this side makes the streams, to the one peer that it has there.
@@ -86,11 +90,11 @@ class LinkTable:
         self.n_reconnects = 0  # of peers that had a link before
         self._lingering: dict[int, tuple[Link, asyncio.TimerHandle]] = {}
         self._names_seen: set[str] = set()
-        self._ended_s: dict[int, float] = {}  # by slot, time.monotonic()
+        self._ended: dict[int, tuple[Lane, float]] = {}  # by slot, time.monotonic()
         self._address_turns = AddressTurns()
         self.dials = dials
         self._followers: list[Callable[[Link, bool], None]] = []
-        self._lane = lane
+        self.lanes = lanes
         self._default_format = default_format
         self._is_sealed = default_format.wire == Wire.WIREGUARD
         self._log = log.get("link")
@@ -116,19 +120,25 @@ class LinkTable:
         self._stop_lingering(slot)
         self._end_replaced(slot, remote)
         link = self._make(
-            established.slotted, established.link_format, remote, established.software, connection
+            self.lanes.of_stream(slot),
+            established.slotted,
+            established.link_format,
+            remote,
+            connection,
         )
+        link.peer_software = established.software
         if established.hello is not None:
             link.abilities = established.hello.abilities
         message = AttachLink(slot, link.id, established.link_format)
         try:
             for role in LINK_ROLES:
-                self._lane.send(role, message, connection.fileno())
+                link.lane.send(role, message, connection.fileno())
             # last: what it lays out, the link-writer must know
-            self._lane.send("tun-reader", message, connection.fileno())
+            link.lane.send("tun-reader", message, connection.fileno())
         except OSError as error:
             self.end(slot, f"cannot pass it to the workers: {error.strerror}", link.id)
             raise
+        self.lanes.set_ways(self._ways(slot))
         self._log_up(link)
         return link
 
@@ -155,10 +165,14 @@ class LinkTable:
     def attach_datagrams(self, slotted: SlottedPeer, link_format: LinkFormat, remote: str) -> Link:
         """Carry a peer on UDP, in place of its last link. Its keys are not touched."""
         replaced = self.by_slot.get(slotted.slot)
-        link = self._make(slotted, link_format, remote, hello.PLAIN_WIREGUARD, None)
+        link = self._make(self.lanes.first, slotted, link_format, remote, None)
+        if replaced is not None and replaced.lane is not link.lane:
+            for role in ("link-writer", "tun-reader"):
+                replaced.lane.send(role, DetachLink(slotted.slot))
         message = AttachLink(slotted.slot, link.id, link_format)
         for role in ("link-writer", "tun-reader"):
-            self._lane.send(role, message)
+            link.lane.send(role, message)
+        self.lanes.set_ways(self._ways(slotted.slot))
         self._log_up(link)
         if replaced is not None:
             self._linger(replaced)
@@ -166,10 +180,10 @@ class LinkTable:
 
     def _make(
         self,
+        lane: Lane,
         slotted: SlottedPeer,
         link_format: LinkFormat,
         remote: str,
-        software: str,
         connection: socket.socket | None,
     ) -> Link:
         name = slotted.peer.name
@@ -178,11 +192,12 @@ class LinkTable:
         self._names_seen.add(name)
         link = Link(
             id=self.n_established,
+            lane=lane,
             slotted=slotted,
             connection=connection,
             remote=remote,
             link_format=link_format,
-            peer_software=software,
+            peer_software=hello.PLAIN_WIREGUARD,
         )
         self.by_slot[slotted.slot] = link
         self._say(link, is_there=True)
@@ -212,13 +227,14 @@ class LinkTable:
         if link is None or link_id not in (None, link.id):
             return
         del self.by_slot[slot]
-        self._lane.send("link-writer", DetachLink(slot))
+        link.lane.send("link-writer", DetachLink(slot))
         if self._is_sealed:
-            self._lane.send("tun-reader", DetachLink(slot))
-            self._ended_s[slot] = time.monotonic()
+            link.lane.send("tun-reader", DetachLink(slot))
+            self._ended[slot] = (link.lane, time.monotonic())
         if link.connection is not None:
-            self._lane.send("link-reader", DetachLink(slot))
+            link.lane.send("link-reader", DetachLink(slot))
             _hang_up(link.connection)
+        self.lanes.set_ways(self._ways(slot))
         self._stop_lingering(slot)
         link.end_reason = reason
         self._say(link, is_there=False)
@@ -232,24 +248,32 @@ class LinkTable:
         knows its keys already.
         """
         now_s = time.monotonic()
-        for slot, ended_s in list(self._ended_s.items()):
+        for slot, (lane, ended_s) in list(self._ended.items()):
             if now_s - ended_s >= REJECT_AFTER_TIME_S:
-                del self._ended_s[slot]
+                del self._ended[slot]
                 if slot not in self.by_slot:
-                    self._lane.send("link-reader", ForgetReceivingKeys(slot))
+                    lane.send("link-reader", ForgetReceivingKeys(slot))
 
     def leave(self, slot: int, reason: str) -> None:
         """End the link of a peer that leaves its slot, whose keys are then another's."""
         self.end(slot, reason)
-        self._ended_s.pop(slot, None)
+        self._ended.pop(slot, None)
 
-    def end_all(self, reason: str, *, only_streams: bool = False) -> None:
-        """End every link, or every stream."""
-        for slot, link in list(self.by_slot.items()):
-            if link.connection is not None or not only_streams:
-                self.end(slot, reason)
+    def end_all(self, reason: str) -> None:
+        """End every link."""
+        for slot in list(self.by_slot):
+            self.end(slot, reason)
         for slot in list(self._lingering):
             self._stop_lingering(slot)
+
+    def end_streams(self, reason: str, lane: int) -> None:
+        """End every stream of a lane."""
+        for slot, link in list(self.by_slot.items()):
+            if link.connection is not None and link.lane.index == lane:
+                self.end(slot, reason)
+        for slot, (link, _) in list(self._lingering.items()):
+            if link.lane.index == lane:
+                self._stop_lingering(slot)
 
     def _linger(self, link: Link) -> None:
         """Go on reading a stream that is not written any more."""
@@ -265,34 +289,46 @@ class LinkTable:
         if link is None or timer is None or link.connection is None:
             return
         timer.cancel()
-        self._lane.send("link-reader", DetachLink(slot))
+        link.lane.send("link-reader", DetachLink(slot))
         _hang_up(link.connection)
         self._log.debug("old stream drained and closed", peer=link.peer_name, remote=link.remote)
 
     # -- workers ------------------------------------------------------------------------------
 
-    def tell_worker(self, role: str) -> None:
+    def _ways(self, slot: int) -> SetWays:
+        """Return which lanes carry the peer. The dialling side decides where a flow goes."""
+        link = self.by_slot.get(slot)
+        return SetWays(slot, () if link is None else (link.lane.index,), by_flow=self.dials)
+
+    def tell_worker(self, worker: WorkerProcess) -> None:
         """Send a fresh worker what its predecessor knew of the links.
 
         On a sealed wire a tun-reader goes on with all, a link-writer with the peers on UDP: the
         predecessor's death has ended the streams.
         """
-        if self._is_sealed:
-            for link in self.by_slot.values():
-                fd = -1 if link.connection is None else link.connection.fileno()
-                if role == "tun-reader" or (role == "link-writer" and fd < 0):
-                    self._lane.send(role, AttachLink(link.slot, link.id, link.link_format), fd)
-        elif role != "tun-writer":
-            self._tell_unsealed(role)
+        if not self._is_sealed:
+            self._tell_unsealed(worker)
+            return
+        for link in self.by_slot.values():
+            if link.lane.index != worker.lane:
+                continue
+            fd = -1 if link.connection is None else link.connection.fileno()
+            if worker.role == "tun-reader" or (worker.role == "link-writer" and fd < 0):
+                worker.send(AttachLink(link.slot, link.id, link.link_format), fd)
+        if worker.role == "tun-reader":
+            for slot in self.by_slot:
+                self.lanes.set_ways(self._ways(slot), self.lanes.all[worker.lane])
 
-    def _tell_unsealed(self, role: str) -> None:
+    def _tell_unsealed(self, worker: WorkerProcess) -> None:
+        if worker.role == "tun-writer":
+            return
         link = self.by_slot.get(0)
         if link is not None and link.connection is not None:
             message = AttachLink(0, link.id, link.link_format)
-            self._lane.send(role, message, link.connection.fileno())
-        elif role == "tun-reader":
+            worker.send(message, link.connection.fileno())
+        elif worker.role == "tun-reader":
             link_format = self._default_format if link is None else link.link_format
-            self._lane.send(role, AttachLink(0, 0 if link is None else link.id, link_format))
+            worker.send(AttachLink(0, 0 if link is None else link.id, link_format))
 
 
 def _hang_up(connection: socket.socket) -> None:

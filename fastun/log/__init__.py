@@ -6,8 +6,10 @@ events.info("listening", endpoint="tcp://[::]:55555")
 
 12:03:04 info    gateway   listening  endpoint=tcp://[::]:55555
 
-A gateway calls log.unblock() besides: from then on nothing that is written to sys.stderr, events
-and tracebacks, makes it wait for a reader. How often one source can cause an event is limited.
+Where stderr is systemd's journal, and the format is for people, events go there with their fields
+(journal.py). A gateway calls log.unblock() besides: from then on nothing that is written to
+sys.stderr, events and tracebacks, makes it wait for a reader. How often one source can cause an
+event is limited.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from contextlib import suppress
 from typing import Any
 
 from fastun.errors import one_line
+from fastun.log.journal import Journal
 from fastun.log.library import (
     Column,
     ConsoleRenderer,
@@ -48,6 +51,7 @@ _STANDSTILL_S = 0.5
 
 _limits = LineLimits()
 _unblocked: UnblockedStderr | None = None
+_journals: list[Journal | None] = []  # the one behind stderr, once looked for
 
 
 def configure(log_format: LogFormat, verbosity: int) -> None:
@@ -60,6 +64,8 @@ def configure(log_format: LogFormat, verbosity: int) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(default=str),
         ]
+    elif (journal := _journal()) is not None:
+        render = [_ToJournal(journal)]
     else:
         render = [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
@@ -174,6 +180,28 @@ def _cut_values(
 
 def _stderr_has_colours() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+
+
+def _journal() -> Journal | None:
+    """Return the journal behind stderr, from the first call on: later it could not be reached."""
+    if not _journals:
+        _journals.append(Journal.behind_stderr())
+    return _journals[0]
+
+
+class _ToJournal:
+    """The last processor: sends an event to the journal, or gives its line for stderr."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._render = _console_renderer(colours=False)
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        text = {key: value for key, value in event.items() if key != "level"}  # kept beside it
+        line = self._render(logger, method, text)
+        if self._journal.send(line, event):
+            raise structlog.DropEvent
+        return line
 
 
 def _console_renderer(*, colours: bool) -> ConsoleRenderer:

@@ -115,6 +115,14 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         readings.of_switch("switched"),
     ),
     Family(
+        "fastun_crossed_packets_total",
+        "counter",
+        ("lane",),
+        "Packets that a lane's tun-reader took in for a peer of another lane, which takes them in "
+        "again: the first of each flow, and those of flows without answers.",
+        readings.crossed,
+    ),
+    Family(
         "fastun_mac_moves_total",
         "counter",
         (),

@@ -249,6 +249,12 @@ def of_switch(name: str) -> Read:
     return read
 
 
+def crossed(source: Source) -> Samples:
+    """Yield the packets that went from each lane to others."""
+    for lane in source.gateway.lanes:
+        yield (str(lane.index),), lane.workers["tun-reader"].counters["crossed"]
+
+
 # -- counts of the gateway --------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from fastun.native.confine import (
     confine,
     confine_gateway,
     confine_template,
+    needs_exec,
     probe_confinement,
     rest,
 )
@@ -35,6 +36,7 @@ from fastun.native.host import (
     trim_memory,
 )
 from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
+from fastun.native.lanes import LANES_MAX, Crossing
 from fastun.native.shared import COUNT_MAX, MacAddress, MacTable, PeerTable, Ring, Stats, bounded
 from fastun.native.vocabulary import (
     CALLS,
@@ -87,6 +89,7 @@ __all__ = [
     "DROPS",
     "INITIATION_BYTES",
     "KEY_ROLES",
+    "LANES_MAX",
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
     "PEER_SLOTS",
@@ -100,6 +103,7 @@ __all__ = [
     "CaptureStage",
     "Confined",
     "CounterSource",
+    "Crossing",
     "Drop",
     "Joins",
     "KeyArea",
@@ -131,6 +135,7 @@ __all__ = [
     "fork_sibling",
     "has_aes_instructions",
     "hide_memory",
+    "needs_exec",
     "probe_confinement",
     "rest",
     "sealing_library",

@@ -77,11 +77,11 @@ def declarations(header: str) -> str:
 
 
 ffi = cffi.FFI()
-for header in ("fastun.h", "capture.h", "confine.h", "counters.h", "keys.h"):
+for header in ("fastun.h", "capture.h", "confine.h", "counters.h", "keys.h", "lanes.h"):
     ffi.cdef(declarations((CSRC / header).read_text(encoding="utf-8")))
 ffi.set_source(
     "fastun.native._fastun",
-    '#include "capture.h"\n#include "confine.h"\n#include "keys.h"',
+    '#include "capture.h"\n#include "confine.h"\n#include "keys.h"\n#include "lanes.h"',
     sources=SOURCES,
     depends=HEADERS,
     include_dirs=[str(CSRC)],

@@ -84,6 +84,14 @@ def confine_gateway(
     return _confined(found)
 
 
+def needs_exec() -> bool:
+    """Return whether this process can lose its capabilities only by executing a program anew.
+
+    If so, that program will have none. Raises OSError.
+    """
+    return checked(lib.confine_by_exec()) == 1
+
+
 def probe_confinement() -> Confined:
     """Return what `confine` would find on this host, with this process's user."""
     found = ffi.new("struct confined *")

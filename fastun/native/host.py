@@ -14,9 +14,10 @@ from fastun.native.vocabulary import Mode, Offload
 _TCP_INFO_BYTES = 512
 
 
-def device_open(name: str, mode: Mode) -> int:
+def device_open(name: str, mode: Mode, *, has_queues: bool = False) -> int:
     """Make (or attach to) the interface and return its descriptor. Raises OSError."""
-    return checked(lib.device_open(name.encode(), int(mode)))
+    open_it = lib.device_open_queue if has_queues else lib.device_open
+    return checked(open_it(name.encode(), int(mode)))
 
 
 def device_set_offload(fd: int, offload: Offload) -> None:
@@ -48,12 +49,19 @@ def fork_sibling() -> int:
 
 
 def start_process(
-    arguments: Sequence[str], environment: Sequence[str], inherited: int, log: int, *, sibling: bool
+    arguments: Sequence[str],
+    environment: Sequence[str],
+    inherited: int,
+    log: int,
+    *,
+    sibling: bool,
+    has_rights: bool,
 ) -> int:
     """Start the program ``arguments[0]``, and return its process ID. Any thread. Raises OSError.
 
     It has ``inherited`` beside the standard descriptors, and ``log`` as its stderr (-1: ours). A
-    ``sibling`` is a child of our parent's, to be collected there.
+    ``sibling`` is a child of our parent's, to be collected there. Without ``has_rights`` it has no
+    ambient capability.
     """
     # Pointers do not keep what they point to.
     texts = [ffi.new("char[]", each.encode()) for each in (*arguments, *environment)]
@@ -67,6 +75,7 @@ def start_process(
             "inherited_fd": inherited,
             "log_fd": log,
             "is_sibling": sibling,
+            "has_no_rights": not has_rights,
         },
     )
     return checked(lib.process_start(wanted))

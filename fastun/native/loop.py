@@ -11,6 +11,7 @@ import msgspec
 
 from fastun.native.counters import CounterSource, ReplayMarks, SendingCounters
 from fastun.native.keys import KeyArea, KeyName
+from fastun.native.lanes import Crossing
 from fastun.native.library import checked, checked_pointer, ffi, lib
 from fastun.native.shared import MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import ROLES, Aead, Joins, Mode, Offload, Waiting, Wire
@@ -81,6 +82,7 @@ class SharedMemory(msgspec.Struct, frozen=True):
     sessions: SessionMemory
     macs: MacTable | None = None  # of a switch
     hairpin: Ring | None = None
+    crossing: Crossing | None = None  # of a tun-reader that has others beside it
 
 
 class Descriptors(msgspec.Struct, frozen=True):
@@ -108,6 +110,7 @@ class Loop:
         """Prepare the loop of ``role``."""
         self._memory = memory
         self._capture_ring: Ring | None = None
+        crossing = ffi.NULL if memory.crossing is None else memory.crossing.native()
         parts = ffi.new(
             "struct loop_parts *",
             {
@@ -125,6 +128,7 @@ class Loop:
                 "macs": _pointer(memory.macs),
                 "hairpin": _pointer(memory.hairpin),
                 "hairpin_wake_fd": fds.hairpin_wake,
+                "crossing": crossing,
                 "hands_over": waiting.hands_over,
                 "spin_ns": waiting.spin_us * 1000,
             },
@@ -249,6 +253,10 @@ class Loop:
     def forget_ips(self, slot: int) -> None:
         """Remove all networks of the peer."""
         lib.loop_forget_ips(self._pointer, slot)
+
+    def set_ways(self, slot: int, lanes: Sequence[int], *, by_flow: bool) -> None:
+        """Have the peer's frames go to these lanes; to none: to lane 0. Raises OSError."""
+        checked(lib.loop_set_ways(self._pointer, slot, bytes(lanes), len(lanes), int(by_flow)))
 
     def set_rate_limit(self, slot: int, rate: int, burst_bytes: int, *, is_cut_off: bool) -> None:
         """Let so many bytes a second of the peer pass, 0 for any number; cut off: none."""

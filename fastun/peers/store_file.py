@@ -14,7 +14,7 @@ import sqlite3
 import stat
 from typing import TYPE_CHECKING, Final
 
-from fastun import private_file
+from fastun import private_file, service_user
 from fastun.errors import ConfigError, RuntimeFailure, quote
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def _make(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        os.close(os.open(temporary, flags, 0o600))
+        with os.fdopen(os.open(temporary, flags, 0o600)) as file:
+            service_user.give(file.fileno(), path.parent)
         with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as database:
             _upgrade(database)
         os.link(temporary, path)  # unlike a rename, it never replaces what is there

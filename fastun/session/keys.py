@@ -16,7 +16,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastun import private_file
+from fastun import private_file, service_user
 from fastun.errors import ConfigError, RuntimeFailure, quote
 from fastun.native import secrets as secrets_in_c
 from fastun.native.secrets import Key, Secret
@@ -181,6 +181,7 @@ def store_private(path: Path, private: bytes) -> None:
 def _write_durably(path: Path, text: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
+        service_user.give(file.fileno(), path.parent)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -48,7 +48,7 @@ RELOAD_TIMEOUT_S = 60.0
 _PREFIX = struct.Struct(">I")
 
 # A capture has a ring for each worker.
-_FDS_MAX = 8
+_FDS_MAX = 64
 
 
 class CaptureWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

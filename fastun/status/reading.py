@@ -57,6 +57,7 @@ def read_status(view: GatewayView) -> Status:
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
         host_pid=view.device.host_pid,
+        not_ready=view.health.not_ready(),
         dns=None if view.device.dns is None else _dns(view.device.dns),
         forward=_forward(view.device),
         kill_switch=view.device.kill_switch,
@@ -215,6 +216,7 @@ def _lane(lane: LaneView) -> LaneStatus:
         lane=lane.index,
         hand_over=lane.waiting.hands_over,
         spin_microseconds=lane.waiting.spin_us,
+        crossed_packets=lane.workers["tun-reader"].counters["crossed"],
         outbound=_direction(lane, "outbound", "tun-reader", "link-writer"),
         inbound=_direction(lane, "inbound", "link-reader", "tun-writer"),
     )

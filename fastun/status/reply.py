@@ -47,12 +47,14 @@ class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One lane.
 
     ``hand_over``: its readers do the step of a writer that sleeps themselves. ``spin_microseconds``
-    is how long a writer looks for the next packet before it sleeps.
+    is how long a writer looks for the next packet before it sleeps. ``crossed_packets`` went from
+    its tun-reader to those of other lanes, which carry their peers.
     """
 
     lane: int
     hand_over: bool = False
     spin_microseconds: int = 0
+    crossed_packets: int = 0
     outbound: Direction
     inbound: Direction
 
@@ -211,7 +213,9 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What is around a tunnel, its host and its fleet: a part of its status.
 
-    ``device_fault`` says why the host is not as the device needs it, empty where it is.
+    ``not_ready`` says why traffic cannot pass, as /readyz does: empty where it can, null of an
+    older version's gateway. ``device_fault`` says why the host is not as the device needs it, empty
+    where it is.
     ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
     where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
     nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
@@ -220,6 +224,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     host_pid: int | None = None
+    not_ready: str | None = None
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
     forward: ForwardStatus | None = None

@@ -99,9 +99,11 @@ def control_message(data: bytes) -> None:
 def push_update(data: bytes) -> None:
     """A client answers every update that it may take, and takes only newer ones."""
     lane, taken = RecordingLane(), cast("list[Push]", [])
-    link = SimpleNamespace(id=7, abilities=frozenset(Ability), peer_name="server", slotted=None)
+    link = SimpleNamespace(
+        id=7, abilities=frozenset(Ability), peer_name="server", slotted=None, lane=lane
+    )
     links = cast("LinkTable", SimpleNamespace(by_slot={3: link}))
-    updates = PushUpdates(lane.as_lane(), links, None, lambda _, push: taken.append(push))
+    updates = PushUpdates(links, None, lambda _, push: taken.append(push))
     message = _message(data)
     updates.receive(3, message)
     updates.receive(3, message)

@@ -22,11 +22,14 @@ PAGES = [
     guide_page.read(path)
     for path in (ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md")))
 ]
-SCENES = [scene for page in PAGES for scene in page.scenes]
+# Those with podman are typed by test_containers.py, which needs an image.
+SCENES = [scene for page in PAGES for scene in page.scenes if scene.lab != "podman"]
 # How many commands are not run, for each reason that a page gives.
 LEFT_OUT = {
     "an app's camera is not at hand": 2,
     "it would end the page's server": 1,
+    "an image takes minutes to build; test_containers.py has one": 1,
+    "these hosts have no systemd": 7,
 }
 
 

@@ -1,7 +1,8 @@
-"""What each process of a gateway is left with, from /proc, in the three ways of starting one.
+"""What each process of a gateway is left with, from /proc, in the four ways of starting one.
 
     root       the gateway and its workers change their user
     service    as by systemd with DynamicUser and AmbientCapabilities: there is no root at any time
+    unit       the same, without the call by which a process gives up capabilities, as our units are
     rootless   root in a user namespace, with one user
 
 One process keeps the capabilities of the start: the host process.
@@ -36,7 +37,21 @@ SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 NONE, NET_ADMIN = "0" * 16, f"{1 << 12:016x}"
 SERVICE_USER = 61183  # not one that fastun chooses
 
-WAYS = ("root", "service", "rootless")
+WAYS = ("root", "service", "unit", "rootless")
+AS_SERVICE = ("service", "unit")
+# prctl(PR_SET_NO_NEW_PRIVS), and a filter that answers EPERM to one call (seccomp(2)).
+FORBID = """
+import ctypes, os, struct, sys
+call, *command = sys.argv[1:]
+steps = ((0x20, 0, 0, 0), (0x15, 0, 1, int(call)), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7FFF0000))
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+assert prctl(38, 1, 0, 0, 0) == 0
+assert prctl(22, 2, program, 0, 0) == 0, os.strerror(ctypes.get_errno())
+os.execv(command[0], command)
+"""
+CAPSET = {"x86_64": 126, "aarch64": 91}[os.uname().machine]
 
 
 class Start(NamedTuple):
@@ -63,7 +78,8 @@ class Start(NamedTuple):
         """Whether all workers are at work, and so confined."""
         if not self.processes().keys() >= {"host", "template", *ROLES}:
             return False
-        are_confined = all(self.of(role)["Seccomp"] == "2" for role in ROLES)
+        # One is the template's.
+        are_confined = all(self.of(role)["Seccomp_filters"] == "2" for role in ROLES)
         return are_confined and self.status().confinement is not None
 
     def of(self, name: str) -> dict[str, str]:
@@ -104,13 +120,14 @@ def command_of(way: str, directory: Path) -> list[str]:
     as_service = [
         "setpriv", f"--reuid={SERVICE_USER}", f"--regid={SERVICE_USER}", "--clear-groups",
         "--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin",
-        "--bounding-set=-all,+net_admin", *serve,
+        "--bounding-set=-all,+net_admin",
     ]
     # fmt: on
     # As udev has it (50-udev-default.rules).
     tun = f"mknod -m 666 {directory}/tun c 10 200 && mount --bind {directory}/tun /dev/net/tun"
     script = f'{readable_python(directory)} && {tun} && exec "$@"'
-    return ["unshare", "--net", "--mount", "sh", "-c", script, "sh", *as_service]
+    forbid = [sys.executable, "-c", FORBID, str(CAPSET)] if way == "unit" else []
+    return ["unshare", "--net", "--mount", "sh", "-c", script, "sh", *as_service, *forbid, *serve]
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -152,11 +169,15 @@ def test_all_but_the_host_process_have_no_capability_and_no_way_to_one(
 ) -> None:
     has = start.of(name)
     sets = {each: has[each] for each in SETS}
-    if start.way == "service":  # it takes CAP_SETPCAP to empty this one, whose worth is nothing
+    if start.way in AS_SERVICE:  # it takes CAP_SETPCAP to empty this one, whose worth is nothing
         assert sets.pop("CapBnd") == NET_ADMIN
+    if start.way == "unit":  # and capset(2) for this one
+        assert sets.pop("CapInh") == NET_ADMIN
     assert set(sets.values()) == {NONE}
     assert has["NoNewPrivs"] == "1"
-    assert has["Seccomp"] == ("0" if name == "template" else "2")
+    assert has["Seccomp"] == "2"
+    n_filters = 1 + (name in ROLES) + (start.way == "unit")
+    assert has["Seccomp_filters"] == str(n_filters)
     assert Path(f"/proc/{start.processes()[name]}/status").stat().st_uid in (0, 65534), "not hidden"
 
 
@@ -173,7 +194,7 @@ def test_every_thread_of_the_gateway_has_given_up_the_same(start: Start) -> None
 def test_the_host_process_keeps_what_the_start_had(start: Start) -> None:
     held = int(start.of("host")["CapEff"], 16)
     assert held >> 12 & 1, "CAP_NET_ADMIN"
-    if start.way == "service":
+    if start.way in AS_SERVICE:
         assert held == 1 << 12
 
 
@@ -198,7 +219,7 @@ def test_gateway_and_workers_are_users_of_their_own_where_root_has_started_them(
         assert user != others[0]
         assert lacks == []
     else:
-        assert {user, *others} == {str(SERVICE_USER) if start.way == "service" else "0"}
+        assert {user, *others} == {str(SERVICE_USER) if start.way in AS_SERVICE else "0"}
         assert len(lacks) == 1
 
 
@@ -243,7 +264,7 @@ def test_nothing_that_is_mapped_is_a_file_that_can_be_written_to_or_code_that_ch
 
 
 def test_only_the_host_process_can_write_what_is_kept(start: Start) -> None:
-    owner = {"root": 0, "service": SERVICE_USER, "rootless": 0}[start.way]
+    owner = SERVICE_USER if start.way in AS_SERVICE else 0
     kept = [path for path in (start.state, start.run_dir) for path in (path, *path.rglob("*"))]
     assert {"peers.sqlite", "private.key", f"{INTERFACE}.sock"} <= {path.name for path in kept}
     for path in kept:

@@ -15,14 +15,17 @@ STAGES = {"outbound": ("tun-reader", "link-writer"), "inbound": ("link-reader", 
 
 
 def missing_packets(gateway: GatewayProcess) -> dict[str, float]:
-    """By direction: taken in, less delivered, dropped, and sent to other peers."""
+    """By direction: taken in, less delivered, dropped, and sent to other peers or lanes."""
     scrape = gateway.scrape()
     packets = {
         role: scrape.total("fastun_packets_total", role=role)
         for stages in STAGES.values()
         for role in stages
     }
-    switched = {"outbound": 0.0, "inbound": scrape.total("fastun_switched_packets_total")}
+    switched = {
+        "outbound": scrape.total("fastun_crossed_packets_total"),
+        "inbound": scrape.total("fastun_switched_packets_total"),
+    }
     return {
         direction: packets[reader]
         - packets[writer]

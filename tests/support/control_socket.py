@@ -54,7 +54,7 @@ def serving(
                 assert threading.current_thread() is thread
                 return reloaded()
 
-            captures = Captures(gateway.lane, gateway.peer_slots)
+            captures = Captures(gateway.lanes, gateway.peer_slots)
             with viewing(gateway) as viewer:
                 context = serve(
                     own_socket(path),

@@ -15,7 +15,8 @@ from fastun.gateway.viewer import Viewer
 from fastun.host.condition import Condition
 from fastun.host.dns.state import NOTHING
 from fastun.host.process.messages import HostNow
-from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.boot import LanePlan
+from fastun.lane.lanes import Lanes
 from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
@@ -36,9 +37,9 @@ def settings_for(role: Role = "serve", target: str | None = None, **options: obj
 
 
 @contextmanager
-def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
+def idle_gateway(settings: Settings | None = None, n_lanes: int = 1) -> Iterator[Gateway]:
     settings = settings or settings_for()
-    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
+    lanes = Lanes(LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), [-1] * n_lanes, Template())
     device = SimpleNamespace(
         name=settings.interface,
         fault="",
@@ -49,16 +50,16 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
         now=HostNow(index=1, repairs=Condition(settings.interface).repairs),
         name_servers=SimpleNamespace(state=NOTHING),
     )
-    peer_slots = PeerSlots(lane)
+    peer_slots = PeerSlots(lanes)
     peer_slots.replace([Peer(name=settings.peer_name, public_key=bytes(32))])
     yield cast(
         "Gateway",
         SimpleNamespace(
             settings=settings,
             started=1.5,
-            lane=lane,
+            lanes=lanes,
             device=device,
-            links=LinkTable(lane, hello.format_without_peer(settings)),
+            links=LinkTable(lanes, hello.format_without_peer(settings)),
             peer_slots=peer_slots,
             peer_sync=SimpleNamespace(own=KeyPair(bytes(32), bytes(32)), fleet=None),
             handshaker=None,
@@ -71,10 +72,11 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
             counts=ConnectionCounts(),
         ),
     )
-    lane.stats.close()
-    lane.peers.close()
-    for ring in lane.rings.values():
-        ring.close()
+    for lane in lanes.all:
+        lane.stats.close()
+        lane.peers.close()
+        for ring in lane.rings.values():
+            ring.close()
 
 
 @contextmanager
@@ -111,13 +113,13 @@ def link_over(connection: object, link_id: int = 1, software: str = "test") -> L
 
 
 def set_ready(gateway: Gateway, *, is_ready: bool = True) -> None:
-    for worker in gateway.lane.workers.values():
+    for worker in gateway.lanes.workers():
         worker.is_ready = is_ready
 
 
 def write_field(gateway: Gateway, slot: int, field: str, value: int) -> None:
     """Write one of PEER_FIELDS, as a worker would; its place is found by trying."""
-    table = gateway.lane.peers
+    table = gateway.lanes.first.peers
     with mmap.mmap(table.fd, 0) as memory:
         for place in range(0, len(memory), 8):
             (before,) = struct.unpack_from("=Q", memory, place)
@@ -130,7 +132,7 @@ def write_field(gateway: Gateway, slot: int, field: str, value: int) -> None:
 
 def fill_ring(gateway: Gateway, direction: str, share: float) -> None:
     """Move the ring's head, as its producer would; its place is found by trying."""
-    ring = gateway.lane.rings[direction]
+    ring = gateway.lanes.first.rings[direction]
     wanted = int(ring.size_bytes * share)
     with mmap.mmap(ring.fd, 4096) as memory:
         for place in range(0, 4096, 8):

@@ -9,8 +9,10 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
-from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.boot import LanePlan
+from fastun.lane.lane import Lane
 from fastun.lane.template import Template
+from fastun.lane.watch import LaneWatch
 from fastun.native import Mode, Wire
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Owner:
         self.tell: Callable[[WorkerProcess], None] = lambda _: None
         self.template = template
         self.lane = Lane(0, LanePlan(device.fileno(), Wire.PLAIN, Mode.TUN), template)
+        self.watch = LaneWatch(self.lane.workers.values(), template)
 
     def on_start(self, worker: WorkerProcess) -> None:
         self.started.append(worker.role)

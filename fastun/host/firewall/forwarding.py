@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 # net/ipv6/route.h: a route that a router advertisement has made.
 _BY_ADVERTISEMENT: Final = 0x00040000
 _ALL_IPV6: Final = FORWARDING_IPV6.format("all")
+_IP_FORWARD: Final = "net.ipv4.ip_forward=1"  # of all interfaces, also those that are yet to come
 _IPV6_ROUTES: Final = Path("/proc/thread-self/net/ipv6_route")
 _FLAGS, _INTERFACE = 8, 9  # columns
 
@@ -124,7 +125,8 @@ class Forwarding:
             except OSError as error:
                 place = setting.replace("/", ".")
                 reason = f"{place} cannot be set to 1: {error.strerror}"
-                advice = "set it where this host, or its container, is started"
+                of_all = "net.ipv6.conf.all.forwarding=1" if "ipv6" in setting else _IP_FORWARD
+                advice = sysctls.where_started(error, of_all) or f"set {of_all}"
                 return [Refusal("forwarding", self.interface, reason, advice)], made
         self._settings, self._of_all = tuple(settings), _of_all()
         return [], made

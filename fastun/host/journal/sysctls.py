@@ -8,6 +8,7 @@ journal is, and where another program has turned it on for all interfaces by now
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import socket
 from pathlib import Path
@@ -191,6 +192,17 @@ def read(name: str) -> str:
 def write(name: str, value: str) -> None:
     """Change a setting. Raises OSError."""
     (_PROC_SYS / name).write_text(f"{value}\n", encoding="ascii")
+
+
+def where_started(error: OSError, *settings: str) -> str:
+    """Return what to do about one that this place cannot write, NAME=VALUE each; empty if it can.
+
+    In a container /proc/sys is read-only; what starts it sets what a new device begins with.
+    """
+    if error.errno != errno.EROFS:
+        return ""
+    options = " ".join(f"--sysctl {each}" for each in settings)
+    return f"start the container with {options}"
 
 
 def _restore(name: str, before: str, ours: str) -> None:

@@ -6,6 +6,9 @@ gateway, which ends it. Nothing kills it when the gateway dies, since it is the 
 the host then.
 
 What both need is imported before the fork, and is in memory once.
+
+Where a service manager's filter forbids capset(2), as in our units, the command gets rid of its
+capabilities by executing itself anew after the fork (handing_over.py).
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING
 from fastun import ending, imports
 from fastun.errors import RuntimeFailure
 from fastun.host import users
-from fastun.host.process import supply_messages
+from fastun.host.process import handing_over, supply_messages
 from fastun.host.process.client import HostClient
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ def started(
     Raises RuntimeFailure.
     """
     chosen = users.choose()
+    if (kept := handing_over.taken()) is not None:
+        ending.ring(kept.bell)
+        return HostClient(kept.end, kept.pid, supply_messages.ANSWERS, chosen)
     bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -49,6 +55,7 @@ def started(
         ours.close()
         _run(theirs, bell, settings, reread, chosen)
     theirs.close()
+    handing_over.execute_if_needed(handing_over.Kept(ours, bell, pid))
     ending.ring(bell)
     return HostClient(ours, pid, supply_messages.ANSWERS, chosen)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import select
 import socket
 from ipaddress import ip_network
@@ -41,11 +40,11 @@ class GatewayDevice:
     def __init__(self, host: HostClient, settings: Settings) -> None:
         """Wait for the device that ``host`` was asked to begin. Raises FastunError."""
         begun, descriptors = host.begun(Begun)
-        if len(descriptors) != 1 or host.now is None:
+        if len(descriptors) != settings.lanes or host.now is None:
             close_all(descriptors)
             raise RuntimeFailure("the host process has given no device")
         self._host = host
-        (self.fd,) = descriptors
+        self.fds = tuple(descriptors)  # the device's queues, one a lane
         self.host_pid = host.pid
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
@@ -61,7 +60,7 @@ class GatewayDevice:
 
     def __exit__(self, *_: object) -> None:
         """Let it go."""
-        os.close(self.fd)
+        close_all(list(self.fds))
         with contextlib.suppress(FastunError, OSError):  # of a host process that has ended
             self._host.let_go()
 
@@ -172,7 +171,8 @@ class GatewayDevice:
     def has_frames(self) -> bool:
         """Return whether frames wait in the queue to us; the kernel gives no number."""
         poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
+        for fd in self.fds:
+            poll.register(fd, select.POLLIN)
         return any(events & select.POLLIN for _, events in poll.poll(0))
 
 

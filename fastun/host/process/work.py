@@ -203,7 +203,7 @@ class HostWork:
             fwmark=settings.fwmark,
             dns_before=tuple(self._dns_before),
         )
-        return Answered(begun, (os.dup(device.fd),))
+        return Answered(begun, tuple(map(os.dup, device.fds)))
 
     def watching(self) -> Iterator[Coroutine[None, None, None]]:
         """Yield what is to run beside, once, when there is a device."""

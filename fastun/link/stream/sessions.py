@@ -25,6 +25,7 @@ import msgspec
 
 from fastun import log
 from fastun.lane.messages import SendKeepalive, SendMessage
+from fastun.lane.worker_process import WorkerProcess
 from fastun.link.established import Established
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
@@ -69,12 +70,11 @@ class StreamSessions:
         """Begin without any."""
         self.tick_s = min(TICK_S, end.constants.rekey_after_time_s / 10)
         self._by_slot: dict[int, StreamPeer] = {}
-        self._lane = end.lane
         self._links = end.links
         self._exchange = end.exchange
         self._constants = end.constants
         self._counts = end.counts
-        self._installer = KeyInstaller(end.lane, end.constants)
+        self._installers = [KeyInstaller(lane, end.constants) for lane in end.links.lanes.all]
         self._log = log.get("session")
 
     def attach(self, established: Established, connection: socket.socket, remote: str) -> Link:
@@ -85,7 +85,9 @@ class StreamSessions:
         """
         keys = established.take_keys()
         # The peer's hello has used up counter 0, and so has ours.
-        self._installer.add_receiving(established.slotted.slot, keys, counter=established.n_opened)
+        slot = established.slotted.slot
+        installer = self._installers[self._links.lanes.of_stream(slot).index]
+        installer.add_receiving(slot, keys, counter=established.n_opened)
         link = self._links.attach_stream(established, connection, remote)
         self._begin(established, keys, link)
         return link
@@ -95,9 +97,9 @@ class StreamSessions:
         now_s = clock.boottime_s()
         timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
         timers.on_keepalive_sent(now_s)  # the hello
-        observer = Observer(self._lane.peers, link.slot, timers)
+        observer = Observer(link.lane.peers, link.slot, timers)
         observer.skip()
-        sealing = Sealing(keys, established.aead, self._lane.sending.begin(link.slot, n_used=1))
+        sealing = Sealing(keys, established.aead, link.lane.sending.begin(link.slot, n_used=1))
         stream_peer = StreamPeer(established.slotted, link, sealing, timers, observer)
         self._by_slot[link.slot] = stream_peer
         self._counts.last_handshake[link.slot] = time.time()
@@ -105,14 +107,20 @@ class StreamSessions:
 
     def _seal(self, stream_peer: StreamPeer) -> None:
         sealing = stream_peer.sealing
-        self._installer.use_for_sending(
+        self._installer_of(stream_peer).use_for_sending(
             stream_peer.link.slot, sealing.keys, sealing.aead, sealing.counter
         )
 
-    def tell_keys(self, role: str) -> None:
+    def _installer_of(self, stream_peer: StreamPeer) -> KeyInstaller:
+        return self._installers[stream_peer.link.lane.index]
+
+    def tell_keys(self, worker: WorkerProcess) -> None:
         """Tell a fresh tun-reader, which knows the links, of their sessions: they go on."""
+        if worker.role != "tun-reader":
+            return
         for slot, stream_peer in self._by_slot.items():
-            if role == "tun-reader" and self._links.by_slot.get(slot) is stream_peer.link:
+            is_carried = self._links.by_slot.get(slot) is stream_peer.link
+            if is_carried and stream_peer.link.lane.index == worker.lane:
                 self._seal(stream_peer)
 
     def _present(self, slot: int) -> StreamPeer | None:
@@ -152,12 +160,12 @@ class StreamSessions:
         ):
             return
         if stream_peer.response is not None:
-            self._lane.send("link-writer", SendMessage(slot, stream_peer.response))
+            stream_peer.link.lane.send("link-writer", SendMessage(slot, stream_peer.response))
             stream_peer.response = None
             stream_peer.timers.on_response_sent(clock.boottime_s())
         elif stream_peer.pending.is_initiator:
             self._switch(stream_peer)
-            self._lane.send("tun-reader", SendKeepalive(slot))
+            stream_peer.link.lane.send("tun-reader", SendKeepalive(slot))
 
     def on_key_confirmed(self, slot: int, index: int) -> None:
         """Seal under the keys that the initiator has proved to hold."""
@@ -186,9 +194,9 @@ class StreamSessions:
         match action:
             case Action.INITIATE:
                 initiation, stream_peer.initiator = self._exchange.initiate(stream_peer.slotted)
-                self._lane.send("link-writer", SendMessage(slot, initiation))
+                stream_peer.link.lane.send("link-writer", SendMessage(slot, initiation))
             case Action.KEEPALIVE:
-                self._lane.send("tun-reader", SendKeepalive(slot))
+                stream_peer.link.lane.send("tun-reader", SendKeepalive(slot))
             case Action.EXPIRE_SESSION | Action.GIVE_UP | Action.ZERO_KEYS:
                 self._links.end(slot, "the session is too old", stream_peer.link.id)
 
@@ -201,19 +209,21 @@ class StreamSessions:
         stream_peer.response, stream_peer.pending = self._exchange.respond(
             slotted, consumed, remote=stream_peer.link.remote
         )
-        self._installer.add_receiving(stream_peer.link.slot, stream_peer.pending, counter=0)
+        self._installer_of(stream_peer).add_receiving(
+            stream_peer.link.slot, stream_peer.pending, counter=0
+        )
 
     def _conclude(self, stream_peer: StreamPeer, response: bytes) -> None:
         if stream_peer.initiator is None:
             raise HandshakeError(Refusal.UNKNOWN_INDEX)
         keys = self._exchange.conclude(stream_peer.slotted, stream_peer.initiator, response)
         stream_peer.initiator, stream_peer.response, stream_peer.pending = None, None, keys
-        self._installer.add_receiving(stream_peer.link.slot, keys, counter=0)
+        self._installer_of(stream_peer).add_receiving(stream_peer.link.slot, keys, counter=0)
 
     def _switch(self, stream_peer: StreamPeer) -> None:
         keys, stream_peer.pending = stream_peer.pending, None
         assert keys is not None  # noqa: S101 (the callers looked)
-        counter = self._lane.sending.begin(stream_peer.link.slot)
+        counter = stream_peer.link.lane.sending.begin(stream_peer.link.slot)
         stream_peer.sealing = Sealing(keys, stream_peer.sealing.aead, counter)
         self._seal(stream_peer)
         stream_peer.timers.on_handshake_complete(clock.boottime_s(), is_initiator=keys.is_initiator)

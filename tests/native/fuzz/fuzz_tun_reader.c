@@ -1,16 +1,25 @@
-/* Any frames of a device, and any of a link-reader in an attacker's hands in the hairpin, before the
- * tun-reader: it takes each, counts it, and what it puts into its ring is sealed messages. Input:
- * what it is set to, then frames `length u16, destination u8, bytes`, each for the device or, of a
- * TAP device, the hairpin. */
+/* Any frames of a device, and any of another worker in an attacker's hands in the hairpin or the ring
+ * from another lane, before the tun-reader: it takes each, counts it, and what it puts into its ring
+ * is sealed messages. Input: what it is set to, then frames `length u16, destination u8, bytes`, each
+ * for the device or, of a TAP device or one of several lanes, the other ring. */
 #define _GNU_SOURCE
 #include "capture.h"
 #include "formats.h"
 #include "fuzz_ring.h"
+#include "lanes.h"
 #include "outbound/tun_reader.h"
 #include "sender.h"
 #include "sockets.h"
 
-enum { LEAD = 3, N_FRAMES_MAX = 24, STREAM = 1, DATAGRAM = 2, PIECES = 3, FRAME_MAX = 8192 };
+enum {
+    LEAD = 3,
+    N_FRAMES_MAX = 24,
+    HAS_LANES = 64,
+    STREAM = 1,
+    DATAGRAM = 2,
+    PIECES = 3,
+    FRAME_MAX = 8192
+};
 
 static struct ring *copies;
 
@@ -29,6 +38,8 @@ static void set_up(uint8_t what) {
     bool is_tap = (what & 1) != 0;
     if (is_tap)
         sender_open_switch();
+    else if ((what & HAS_LANES) != 0)
+        sender_open_lane(1);
     else
         sender_open(MODE_TUN);
     datagrams.mode = is_tap ? MODE_TAP : MODE_TUN;
@@ -43,6 +54,9 @@ static void set_up(uint8_t what) {
                             (what & 4) != 0 ? 250 : 0);
     }
     loop_join_pieces(sender.worker.loop, PIECES, JOINS_FRAMES | JOINS_SUPER_PACKETS);
+    if (!is_tap && (what & HAS_LANES) != 0) /* of the first two peers, whose link is here as well */
+        for (unsigned slot = STREAM; slot <= DATAGRAM; slot++)
+            loop_set_ways(sender.worker.loop, slot, (const uint8_t[2]){0, 1}, 2, slot == STREAM);
     if ((what & 8) != 0)
         loop_clamp_mss(sender.worker.loop, 1280);
     if ((what & 16) != 0)
@@ -108,11 +122,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     bool is_tap = (data[0] & 1) != 0;
     set_up(data[0]);
-    size_t in_hairpin = is_tap ? data[1] * 16u % (size - 1) : 0;
-    if (in_hairpin > 0)
-        fuzz_fill_ring(sender.lane.hairpin, &sender.lane.ring_stats, data + 2, in_hairpin,
-                       &is_sound);
-    give_frames(data + 2 + in_hairpin, size - 2 - in_hairpin, is_tap);
+    struct ring *other = is_tap ? sender.lane.hairpin : sender.lane.from_lane;
+    size_t in_other = other != NULL ? data[1] * 16u % (size - 1) : 0;
+    if (in_other > 0)
+        fuzz_fill_ring(other, &sender.lane.ring_stats, data + 2, in_other, &is_sound);
+    give_frames(data + 2 + in_other, size - 2 - in_other, is_tap);
     sender_run();
     check_ring();
     take_answers();

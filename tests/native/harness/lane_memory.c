@@ -33,6 +33,23 @@ void lane_memory_add_switch(struct lane_memory *lane) {
     lane->hairpin->wake_fd = lane->hairpin_wake_fd;
 }
 
+void lane_memory_add_lane(struct lane_memory *lane) {
+    lane->from_lane = ring_create(RING_SIZE_MIN, &lane->lane_fds[0]);
+    lane->to_lane = ring_create(RING_SIZE_MIN, &lane->lane_fds[1]);
+    CHECK(lane->from_lane != NULL && lane->to_lane != NULL);
+    for (int i = 0; i < 2; i++)
+        CHECK((lane->lane_wake_fds[i] = eventfd(0, EFD_NONBLOCK)) >= 0);
+}
+
+static void close_lane(struct lane_memory *lane) {
+    ring_detach(lane->from_lane);
+    ring_detach(lane->to_lane);
+    for (int i = 0; i < 2; i++) {
+        close(lane->lane_fds[i]);
+        close(lane->lane_wake_fds[i]);
+    }
+}
+
 static void close_switch(struct lane_memory *lane) {
     mac_table_detach(lane->macs);
     ring_detach(lane->hairpin);
@@ -44,6 +61,8 @@ static void close_switch(struct lane_memory *lane) {
 void lane_memory_close(struct lane_memory *lane) {
     if (lane->macs != NULL)
         close_switch(lane);
+    if (lane->from_lane != NULL)
+        close_lane(lane);
     ring_detach(lane->ring);
     stats_detach(lane->stats);
     peer_table_detach(lane->peers);

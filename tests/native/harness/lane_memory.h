@@ -28,6 +28,8 @@ struct lane_memory {
     struct mac_table *macs; /* NULL: there is no switch */
     struct ring *hairpin;   /* the test's end */
     int macs_fd, hairpin_fd, hairpin_wake_fd;
+    struct ring *from_lane, *to_lane; /* the test's ends, as another lane's tun-reader; or NULL */
+    int lane_fds[2], lane_wake_fds[2];
     struct stats_block ring_stats; /* what the test's end counts */
 };
 
@@ -36,6 +38,8 @@ void lane_memory_open(struct lane_memory *lane, size_t ring_bytes);
 void lane_memory_add_wake_fd(struct lane_memory *lane);
 /* A TAP device has many peers; before the worker is opened. */
 void lane_memory_add_switch(struct lane_memory *lane);
+/* The worker is the tun-reader of lane 0 of two, or of lane 1; before it is opened. */
+void lane_memory_add_lane(struct lane_memory *lane);
 void lane_memory_close(struct lane_memory *lane);
 
 /* -- the ring ---------------------------------------------------------------------------------- */

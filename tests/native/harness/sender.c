@@ -35,6 +35,16 @@ void sender_open_switch(void) {
     cursor = ring_first(sender.lane.ring);
 }
 
+void sender_open_lane(unsigned lane) {
+    sender = (struct sender){.wire = WIRE_WIREGUARD, .worker.lane = lane};
+    pair_open(sender.device, SOCK_SEQPACKET | SOCK_NONBLOCK);
+    lane_memory_open(&sender.lane, SENDER_RING_BYTES);
+    lane_memory_add_lane(&sender.lane);
+    worker_open(&sender.worker, ROLE_tun_reader, WIRE_WIREGUARD, MODE_TUN, &sender.lane,
+                sender.device[0]);
+    cursor = ring_first(sender.lane.ring);
+}
+
 void sender_open(enum mode mode) {
     sender_open_wire(WIRE_WIREGUARD, mode);
 }

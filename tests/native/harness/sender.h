@@ -44,6 +44,8 @@ void sender_open_wire(enum wire wire, enum mode mode);
 void sender_open(enum mode mode);
 /* Of a TAP device with many peers. */
 void sender_open_switch(void);
+/* The tun-reader of lane `lane` of two. */
+void sender_open_lane(unsigned lane);
 /* Before that device instead of the pair. */
 void sender_open_device(enum mode mode, int device_fd);
 void sender_close(void);

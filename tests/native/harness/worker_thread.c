@@ -4,7 +4,22 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "lanes.h"
 #include "sockets.h"
+
+static void attach_lane(struct worker_thread *worker, const struct lane_memory *lane,
+                        struct lane_crossing *crossing) {
+    unsigned other = 1 - worker->lane;
+    worker->from_lane = ring_attach(lane->lane_fds[0], RING_SIZE_MIN);
+    worker->to_lane = ring_attach(lane->lane_fds[1], RING_SIZE_MIN);
+    CHECK(worker->from_lane != NULL && worker->to_lane != NULL);
+    crossing->incoming[other] = worker->from_lane;
+    crossing->outgoing[other] = worker->to_lane;
+    for (int i = 0; i < 2; i++)
+        crossing->wake_fds[i] = lane->lane_wake_fds[i];
+    lane->from_lane->wake_fd = lane->lane_wake_fds[worker->lane];
+    lane->to_lane->wake_fd = lane->lane_wake_fds[other];
+}
 
 void worker_open(struct worker_thread *worker, enum stats_role role, enum wire wire, enum mode mode,
                  const struct lane_memory *lane, int device_fd) {
@@ -16,6 +31,10 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
         worker->hairpin = ring_attach(lane->hairpin_fd, lane->ring_bytes);
         CHECK(worker->hairpin != NULL);
     }
+    struct lane_crossing crossing = {.lane = worker->lane, .n_lanes = 2};
+    bool crosses = lane->from_lane != NULL && role == ROLE_tun_reader;
+    if (crosses)
+        attach_lane(worker, lane, &crossing);
     pair_open(worker->channel, SOCK_SEQPACKET);
     worker->loop = loop_new(&(struct loop_parts){.role = role,
                                                  .wire = wire,
@@ -31,6 +50,7 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
                                                  .macs = lane->macs,
                                                  .hairpin = worker->hairpin,
                                                  .hairpin_wake_fd = lane->hairpin_wake_fd,
+                                                 .crossing = crosses ? &crossing : NULL,
                                                  .hands_over = lane->hands_over});
     CHECK(worker->loop != NULL);
 }
@@ -77,5 +97,10 @@ void worker_close(struct worker_thread *worker) {
     ring_detach(worker->ring);
     if (worker->hairpin != NULL)
         ring_detach(worker->hairpin);
+    if (worker->from_lane != NULL) {
+        ring_detach(worker->from_lane);
+        ring_detach(worker->to_lane);
+    }
+    worker->from_lane = worker->to_lane = NULL;
     pair_close(worker->channel);
 }

@@ -12,6 +12,8 @@ struct worker_thread {
     enum stats_role role;
     struct ring *ring;
     struct ring *hairpin; /* NULL: there is no switch */
+    unsigned lane;        /* its number of two, where there are two; before it is opened */
+    struct ring *from_lane, *to_lane;
     struct loop *loop;
     int channel[2]; /* ours, the loop's */
     pthread_t thread;

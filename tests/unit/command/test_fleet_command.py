@@ -55,7 +55,7 @@ def test_a_server_joins_a_fleet_and_leaves_it(
 
 
 @pytest.mark.parametrize("url", ["mysql:///x", "postgresql://a:hunter2@db/x"])
-def test_a_url_that_names_no_directory_is_refused(url: str, tmp_path: Path) -> None:
+def test_what_does_not_name_a_directory_is_refused(url: str, tmp_path: Path) -> None:
     for call in (lambda: fleet.prepare(url), lambda: fleet.join(url, tmp_path)):
         with pytest.raises(ConfigError, match=r"^URL: ") as caught:
             call()

@@ -41,6 +41,7 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         table="off",
         place=DevicePlace(),
         forward=None,
+        lanes=1,
         hooks=Hooks(),
         peer_name="peer",
         private_key=None,
@@ -153,9 +154,9 @@ def test_an_unencrypted_wire_needs_insecure_and_the_error_says_why(wire: str) ->
 
 
 def test_more_lanes_than_there_can_be_are_refused_by_name(tmp_path: Path) -> None:
-    path = file(tmp_path, "[interface]\nlanes = 2")
+    path = file(tmp_path, "[interface]\nlanes = 17")
     line = complaint("serve", None, replace(PLAIN, config=path))
-    assert line == f"{path}: interface.lanes: 2 lanes are not supported; use 1"
+    assert line == f"{path}: interface.lanes: 17 is out of range (1-16, or 'auto')"
 
 
 MISWRITTEN = {
@@ -225,8 +226,8 @@ REFUSED = [
     (replace(PLAIN, mode="l2"), "--mode: 'l2' is not one of tun, tap"),
     (replace(PLAIN, wire="plane"), "--wire: 'plane' is not one of"),
     (replace(PLAIN, log_format="xml"), "--log-format: 'xml' is not one of console, json"),
-    (replace(PLAIN, lanes=2), "lanes are not supported; use 1"),
-    (replace(PLAIN, lanes=0), "lanes are not supported; use 1"),
+    (replace(PLAIN, lanes="2"), "the plain wire has 1 lane only; use 1 or 'auto'"),
+    (replace(PLAIN, lanes="0"), "0 is out of range (1-16, or 'auto')"),
     (replace(PLAIN, listen=("tcp://a", "tcp://a:55555")), "tcp://a:55555 is listed twice"),
     (replace(PLAIN, listen=("udp://[::]",)), "--listen: udp://[::]:51820: the plain wire is for"),
     (replace(PLAIN, metrics="localhost:0"), "--metrics: 'localhost:0': port '0' is out"),

@@ -61,7 +61,7 @@ def test_what_is_written_is_read_as_it_was() -> None:
         (f'{HEAD}\n{{"name":"a","public_key":"{KEY}","terms":{{"outbound":-1}}}}', "limit"),
     ],
 )
-def test_a_bad_line_is_named_without_its_key(text: str, complaint: str) -> None:
+def test_a_line_without_a_valid_peer_is_named_without_its_key(text: str, complaint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         transfer.read(text.encode(), "stdin")
     assert complaint in str(caught.value)

@@ -38,16 +38,16 @@ def write_everywhere(fd: int, byte: bytes, first: int = 0) -> None:
 
 
 def write_all(gateway: Gateway, byte: bytes = b"\xff") -> None:
-    write_everywhere(gateway.lane.stats.fd, byte)
-    write_everywhere(gateway.lane.peers.fd, byte)
+    write_everywhere(gateway.lanes.first.stats.fd, byte)
+    write_everywhere(gateway.lanes.first.peers.fd, byte)
 
 
 def test_a_count_is_bounded_where_it_is_read() -> None:
     with idle_gateway() as gateway:
         write_all(gateway)
         for field in PEER_FIELDS:
-            assert gateway.lane.peers.read(0, field) == COUNT_MAX
-        assert {n for _, n in gateway.lane.stats.drops()} == {COUNT_MAX}
+            assert gateway.lanes.first.peers.read(0, field) == COUNT_MAX
+        assert {n for _, n in gateway.lanes.first.stats.drops()} == {COUNT_MAX}
 
 
 def test_what_a_peer_has_used_can_be_stored_however_often_it_comes(tmp_path: Path) -> None:

@@ -53,9 +53,11 @@ def sender(switch: Switch | None) -> Any:
 
     return SimpleNamespace(
         settings=SimpleNamespace(role="connect", endpoints=endpoints),
-        lane=SimpleNamespace(
-            peers=SimpleNamespace(
-                endpoint=lambda slot: SimpleNamespace(host=MOVED, port=1000 + slot)
+        lanes=SimpleNamespace(
+            first=SimpleNamespace(
+                peers=SimpleNamespace(
+                    endpoint=lambda slot: SimpleNamespace(host=MOVED, port=1000 + slot)
+                )
             )
         ),
         links=SimpleNamespace(

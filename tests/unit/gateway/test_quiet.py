@@ -29,9 +29,10 @@ class Scene:
         monkeypatch.setattr(module.clock, "boottime_s", lambda: self.now_s)
 
     def quiet(self) -> Quiet:
+        lane = SimpleNamespace(stats=SimpleNamespace(counter=lambda *_: self.n_frames))
         tunnel: Any = SimpleNamespace(
-            device=SimpleNamespace(fd=self.device, set_quiet=lambda **_: None),
-            lane=SimpleNamespace(stats=SimpleNamespace(counter=lambda *_: self.n_frames)),
+            device=SimpleNamespace(fds=(self.device,), set_quiet=lambda **_: None),
+            lanes=SimpleNamespace(all=(lane,)),
             links=self.links,
             outside=SimpleNamespace(attempts=SimpleNamespace(are_made=lambda: self.is_tried)),
             sessions=SimpleNamespace(timers=lambda: iter([self.timers])),

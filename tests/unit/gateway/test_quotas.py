@@ -132,7 +132,7 @@ def test_a_new_worker_hears_that_a_peer_is_cut_off() -> None:
     counting = Counting(peer(1000))
     Quotas(counting.peer_slots, {"ant": Usage(MONTH, 1000)}).tick(NOW)
     counting.sent_terms()
-    counting.peer_slots.tell_worker("link-reader")
+    counting.peer_slots.tell_worker(counting.lane.worker("link-reader"))
     assert counting.sent_terms() == [("link-reader", 0, True)]
 
 

@@ -74,8 +74,8 @@ class Gateway:
         return self.all.mock_calls
 
 
-def worker(role: str) -> Any:
-    return SimpleNamespace(role=role, name=f"{role}/0", kill=Mock())
+def worker(role: str, lane: int = 0) -> Any:
+    return SimpleNamespace(role=role, lane=lane, name=f"{role}/{lane}", kill=Mock())
 
 
 # -- messages ---------------------------------------------------------------------------------
@@ -170,13 +170,25 @@ def test_a_fresh_worker_gets_the_peers_before_the_links_and_those_before_the_key
     role: str,
 ) -> None:
     gateway = Gateway()
-    gateway.reports.on_start(worker(role))
+    fresh = worker(role)
+    gateway.reports.on_start(fresh)
     assert gateway.all.mock_calls == [
-        call.slots.tell_worker(role),
+        call.slots.tell_worker(fresh),
         call.datagrams.tell_worker(role),
-        call.links.tell_worker(role),
-        call.streams.tell_keys(role),
+        call.links.tell_worker(fresh),
+        call.streams.tell_keys(fresh),
         call.datagrams.tell_keys(role),
+    ]
+
+
+def test_only_the_first_lane_hears_of_udp() -> None:
+    gateway = Gateway()
+    fresh = worker("link-reader", 1)
+    gateway.reports.on_start(fresh)
+    assert gateway.all.mock_calls == [
+        call.slots.tell_worker(fresh),
+        call.links.tell_worker(fresh),
+        call.streams.tell_keys(fresh),
     ]
 
 
@@ -189,8 +201,14 @@ def test_a_worker_that_has_no_part_in_a_connection_ends_no_link(role: str) -> No
 def test_a_dead_link_writer_ends_the_streams() -> None:
     assert Gateway().calls_at_death_of("link-writer") == [
         call.on_link_writer_death(),
-        call.links.end_all("link-writer died", only_streams=True),
+        call.links.end_streams("link-writer died", 0),
     ]
+
+
+def test_a_dead_worker_of_another_lane_ends_the_streams_of_that_one() -> None:
+    gateway = Gateway()
+    gateway.reports.on_death(worker("link-writer", 3))
+    assert gateway.all.mock_calls == [call.links.end_streams("link-writer died", 3)]
 
 
 def forged() -> list[tuple[str, ToGateway]]:
@@ -229,7 +247,7 @@ def test_a_dead_link_reader_ends_the_streams() -> None:
     for has_sessions in (True, False):
         gateway = Gateway(streams=has_sessions, datagrams=has_sessions)
         calls = gateway.calls_at_death_of("link-reader")
-        assert call.links.end_all("link-reader died", only_streams=True) in calls
+        assert call.links.end_streams("link-reader died", 0) in calls
 
 
 def test_a_message_that_no_handler_takes_ends_its_worker() -> None:

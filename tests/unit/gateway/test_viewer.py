@@ -108,7 +108,7 @@ def test_health_names_the_workers_that_are_down_and_whether_there_is_a_link() ->
         viewing(gateway) as viewer,
     ):
         set_ready(gateway)
-        gateway.lane.workers["tun-writer"].is_ready = False
+        gateway.lanes.first.workers["tun-writer"].is_ready = False
         assert viewer.health() == Health(("tun-writer/0",), is_linked=False, needs_link=True)
         set_ready(gateway)
         gateway.links.by_slot[0] = link_over(None)

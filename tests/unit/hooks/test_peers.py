@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +40,8 @@ def link(number: int, **fields: Any) -> Link:
     link_format = LinkFormat(
         Wire.WIREGUARD, Mode.TUN, super_outbound=False, super_inbound=False, message_max=1500
     )
-    return Link(1, SlottedPeer(number, peer), None, "192.0.2.1:1", link_format, "x", **fields)
+    slotted = SlottedPeer(number, peer)
+    return Link(1, slotted, None, "192.0.2.1:1", link_format, "x", Mock(), **fields)
 
 
 class RecordedHooks(GatewayHooks):

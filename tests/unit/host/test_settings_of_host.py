@@ -131,7 +131,7 @@ def test_redirects_that_cannot_be_turned_off_are_a_warning_unless_they_are_off(
         for refusal in refused:
             assert refusal.item == "net.ipv4.conf.ft0.send_redirects"
             assert "Read-only" in refusal.reason
-            assert "sysctl -w net.ipv4.conf.ft0.send_redirects=0" in refusal.advice
+            assert "start the container with --sysctl net.ipv4.conf.all" in refusal.advice
 
 
 def test_why_there_is_no_ipv6(proc: Path) -> None:

@@ -51,6 +51,9 @@ WITHOUT: dict[str, str] = {
         peers/store.py:PeerStore.remember_server status/peer_report.py:_age
         status/report.py:_print host/firewall/nft.py:is_plain host/dns/name_servers.py:_check
         host/dns/resolver.py:record_of host/process/reading.py:Reading.read
+        host/process/handing_over.py:taken service/installing.py:_is_packaged
+        service/installing.py:_run service/installing.py:_start service/installing.py:remove
+        service/installing.py:write service/units.py:_read
         """,
     # a number or a few fixed bytes of the kernel, read where it is used
     "a value of the kernel": """

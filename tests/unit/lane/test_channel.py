@@ -13,7 +13,7 @@ import pytest
 from fastun.errors import RuntimeFailure
 from fastun.host.sockets.maker import OWN
 from fastun.lane import channel
-from fastun.lane.channel import Channel, DescriptorsLost
+from fastun.lane.channel import FDS_MAX, Channel, DescriptorsLost
 from fastun.lane.messages import (
     MESSAGE_BYTES_MAX,
     AddReceivingKey,
@@ -157,7 +157,7 @@ def test_more_descriptors_than_a_message_has_are_refused_and_closed(
 ) -> None:
     ours, theirs = ends
     before = open_descriptors()
-    socket.send_fds(theirs, [msgpack.packb({"type": "begin"})], [0] * 20)
+    socket.send_fds(theirs, [msgpack.packb({"type": "begin"})], [0] * (FDS_MAX + 4))
     with pytest.raises(DescriptorsLost):
         ours.receive()
     assert open_descriptors() == before

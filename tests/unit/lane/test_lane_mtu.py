@@ -9,8 +9,9 @@ from unittest.mock import Mock
 
 from fastun.host.sockets.maker import OWN
 from fastun.lane import channel
+from fastun.lane.boot import LanePlan
 from fastun.lane.channel import Channel
-from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.lane import Lane
 from fastun.lane.messages import Begin, Boot, ClampMss
 from fastun.lane.template import Template
 from fastun.lane.worker_process import WorkerProcess

@@ -32,7 +32,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 def watching(claim: Callable[[Owner], Coroutine[None, None, None]]) -> None:
     async def watched() -> None:
         async with running() as owner:
-            task = asyncio.create_task(owner.lane.watch.run())
+            task = asyncio.create_task(owner.watch.run())
             await claim(owner)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -46,7 +46,7 @@ def test_a_stopped_worker_is_replaced() -> None:
         os.kill(pid, signal.SIGSTOP)
         await until(lambda: owner.worker("tun-writer").pid not in (pid, None))
         await until(owner.lane.is_whole)
-        assert owner.lane.watch.ended == {("tun-writer", "stopped"): 1}
+        assert owner.watch.ended == {("tun-writer/0", "stopped"): 1}
 
     watching(claim)
 
@@ -57,7 +57,7 @@ def test_a_stopped_template_is_replaced() -> None:
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         await until(lambda: owner.template.pid not in (pid, None))
-        assert not owner.lane.watch.ended
+        assert not owner.watch.ended
 
     watching(claim)
 
@@ -79,7 +79,7 @@ def test_one_that_says_nothing_is_asked_and_answers() -> None:
     async def claim(owner: Owner) -> None:
         await asyncio.sleep(3.0)  # more than a stuck one is given
         assert not owner.died
-        assert not owner.lane.watch.ended
+        assert not owner.watch.ended
         assert all(worker.silent_s < watch.STUCK_S for worker in owner.lane.workers.values())
 
     watching(claim)
@@ -90,8 +90,8 @@ def test_one_that_does_not_answer_is_replaced(monkeypatch: pytest.MonkeyPatch) -
 
     async def claim(owner: Owner) -> None:
         with held(owner.pid("link-reader")):
-            await until(lambda: owner.lane.watch.ended)
-        assert owner.lane.watch.ended == {("link-reader", "stuck"): 1}
+            await until(lambda: owner.watch.ended)
+        assert owner.watch.ended == {("link-reader/0", "stuck"): 1}
         await until(owner.lane.is_whole)
 
     watching(claim)

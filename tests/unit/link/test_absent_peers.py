@@ -208,7 +208,7 @@ def test_when_there_are_slots_for_all_again_all_have_one(full: Slots) -> None:
 def test_a_fresh_worker_learns_of_absent_peers_too(full: Slots) -> None:
     full.connect(PEERS[0])
     full.lane.take()
-    full.slots.tell_worker("tun-reader")
+    full.slots.tell_worker(full.lane.worker("tun-reader"))
     messages = [message for _, message in full.lane.take() if isinstance(message, AllowIps)]
     assert {message.slot for message in messages} == {0, NO_SLOT}
     assert sum(len(message.networks) for message in messages) == N_PEERS

@@ -59,10 +59,10 @@ def test_both_routing_workers_learn_the_addresses_of_each_peer(
     ]
     assert lane.take() == expected
     assert lane.cleared == [0, 1]
-    full.tell_worker("tun-writer")
-    full.tell_worker("link-writer")
+    full.tell_worker(lane.worker("tun-writer"))
+    full.tell_worker(lane.worker("link-writer"))
     assert lane.take() == []
-    full.tell_worker("link-reader")
+    full.tell_worker(lane.worker("link-reader"))
     assert lane.take() == [given for given in expected if given[0] == "link-reader"]
 
 

@@ -35,12 +35,15 @@ class Side:
         self.link = cast(
             "Link",
             SimpleNamespace(
-                id=7, abilities=abilities, slotted=SimpleNamespace(pushed=ONE), peer_name="ant"
+                id=7,
+                abilities=abilities,
+                slotted=SimpleNamespace(pushed=ONE),
+                peer_name="ant",
+                lane=self.lane,
             ),
         )
         self.links = SimpleNamespace(by_slot={SLOT: self.link})
         self.updates = PushUpdates(
-            self.lane.as_lane(),
             cast("LinkTable", self.links),
             (lambda _: self.push) if serves else None,
             lambda _, push: self.taken.append(push),

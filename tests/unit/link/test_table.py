@@ -177,7 +177,7 @@ def test_of_a_sealed_wires_links_a_tun_reader_goes_on_with_all_and_a_link_writer
     fileno = office.descriptor_of(0)
     office.lane.take()
     for role in ROLES:
-        office.table.tell_worker(role)
+        office.table.tell_worker(office.lane.worker(role))
     assert office.lane.sent == [
         ("tun-reader", stream, fileno),
         ("tun-reader", datagrams, -1),
@@ -187,14 +187,14 @@ def test_of_a_sealed_wires_links_a_tun_reader_goes_on_with_all_and_a_link_writer
 
 def test_a_fresh_worker_of_an_unsealed_wire_goes_on_with_the_link(stack: ExitStack) -> None:
     office = Office(Wire.PLAIN, stack)
-    office.table.tell_worker("tun-reader")
-    office.table.tell_worker("link-writer")
+    office.table.tell_worker(office.lane.worker("tun-reader"))
+    office.table.tell_worker(office.lane.worker("link-writer"))
     assert office.lane.take() == [("tun-reader", AttachLink(0, 0, link_format(Wire.PLAIN)))]
     office.attach(0, "ant")
     office.lane.take()
     link, fileno = office.table.by_slot[0], office.descriptor_of(0)
     for role in ROLES:
-        office.table.tell_worker(role)
+        office.table.tell_worker(office.lane.worker(role))
     message = AttachLink(0, link.id, link.link_format)
     assert office.lane.sent == [
         ("tun-reader", message, fileno),
@@ -313,7 +313,9 @@ def test_all_streams_can_be_ended_and_datagrams_go_on(stack: ExitStack) -> None:
         theirs = office.attach(0, "ant")
         office.attach_datagrams(1, "bee")
         read, _ = going_over(office, 2)
-        office.table.end_all("a worker died", only_streams=True)
+        office.table.end_streams("a worker died", 1)
+        assert len(office.table.by_slot) == 3
+        office.table.end_streams("a worker died", 0)
         assert (theirs.recv(1), read.recv(1)) == (b"", b"")
 
     asyncio.run(claim())

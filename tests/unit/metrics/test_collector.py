@@ -235,7 +235,8 @@ def test_a_counter_whose_parts_lag_does_not_go_back(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, collector: GatewayCollector
 ) -> None:
     seconds = iter([2.0, 1.5, 2.5])
-    monkeypatch.setattr(gateway.lane.workers["tun-reader"], "cpu_seconds", lambda: next(seconds))
+    worker = gateway.lanes.first.workers["tun-reader"]
+    monkeypatch.setattr(worker, "cpu_seconds", lambda: next(seconds))
     seen = [
         sample.value
         for _ in range(3)
@@ -248,7 +249,7 @@ def test_a_counter_whose_parts_lag_does_not_go_back(
 def test_a_scrape_outlives_the_lanes_memory(gateway: Gateway) -> None:
     viewer = Viewer(gateway)
     collector = GatewayCollector(viewer.view)
-    lane = gateway.lane
+    lane = gateway.lanes.first
     lane.stats.close()
     lane.peers.close()
     for ring in lane.rings.values():

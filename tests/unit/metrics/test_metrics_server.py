@@ -85,7 +85,7 @@ def test_connect_is_ready_only_with_a_link() -> None:
         set_ready(gateway)
         assert ask(port, "/healthz")[0] == 200
         assert ask(port, "/readyz")[:2] == (503, "no link\n")
-        gateway.lane.workers["tun-writer"].is_ready = False
+        gateway.lanes.first.workers["tun-writer"].is_ready = False
         assert ask(port, "/readyz")[:2] == (503, "not at work: tun-writer/0\n")
 
 

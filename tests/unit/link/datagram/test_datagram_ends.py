@@ -71,7 +71,7 @@ def test_a_handshake_takes_over_from_a_stream(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
         await pair.begin()
-        stream = SimpleNamespace(id=99, transport="tcp", connection=None)
+        stream = SimpleNamespace(id=99, transport="tcp", connection=None, lane=pair.client.lane)
         pair.client.links.by_slot[0] = cast("Any", stream)
         now.s += 1
         pair.client.sessions.doubt(0)

@@ -1,0 +1,21 @@
+/* lane_commands: which lanes carry a peer, for a tun-reader that has others beside it. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+
+#include "outbound/crossing.h"
+
+int loop_set_ways(struct loop *loop, unsigned slot, const uint8_t *lanes, unsigned n, int by_flow) {
+    struct tun_reader *reader = tun_reader_of(loop);
+    struct crossing *crossing = reader != NULL ? reader->crossing : NULL;
+    if (crossing == NULL || slot >= N_PEER_SLOTS || n > crossing->n_lanes)
+        return -EINVAL;
+    for (unsigned i = 0; i < n; i++)
+        if (lanes[i] >= crossing->n_lanes)
+            return -EINVAL;
+    struct crossing_ways *ways = &crossing->ways[slot];
+    ways->n = (uint8_t)n;
+    ways->by_flow = by_flow != 0;
+    memcpy(ways->lanes, lanes, n);
+    return 0;
+}

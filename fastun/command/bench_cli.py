@@ -1,0 +1,53 @@
+"""``fastun bench``: what this machine can do, or a live tunnel."""
+
+from typing import Any
+
+import click
+
+from fastun.command.completion import peer_names
+from fastun.command.options import gateway_option, run_dir_option
+
+
+@click.command()
+@click.option(
+    "--peer",
+    metavar="NAME|ADDRESS",
+    shell_complete=peer_names,
+    help="Measure the live tunnel to this peer, on which --serve runs.",
+)
+@click.option(
+    "--serve",
+    "served",
+    is_flag=True,
+    help="Serve measurements to one client at a time, for an hour at most.",
+)
+@gateway_option
+@run_dir_option
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.2, max=60),
+    default=2.0,
+    show_default=True,
+    metavar="N",
+    help="Duration of each direction.",
+)
+@click.option("--reverse", is_flag=True, help="With --peer: only from the peer to this host.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(**options: Any) -> None:
+    """Measure what this machine can do, or a live tunnel.
+
+    Without --peer: a veth pair between two network namespaces, and each wire over it, in under a
+    minute; nothing outside is touched. With --peer: through a running tunnel, to another host on
+    which 'fastun bench --serve' runs. That one accepts connections from the tunnel only.
+
+    \b
+    Examples:
+      fastun bench
+      fastun bench --seconds 5 --json > bench.json
+      fastun bench --serve                  on one host
+      fastun bench --peer laptop            on the other
+      fastun bench --peer 10.55.0.1 --reverse
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.bench import command  # noqa: PLC0415 (rich, not for all commands)
+
+    command.run(**options)

@@ -1,0 +1,48 @@
+"""The system user ``fastun``: that of the services, which root's commands work for.
+
+A service runs as this user and owns the state directory (fastun.service has its units). `fastun
+peer add`, by root, reads what the service has written there, and what it makes is for the service
+to read. So root trusts this user's files, and gives it what it makes in its directories.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+
+NAME: Final = "fastun"
+
+_PASSWD: Final = Path("/etc/passwd")
+
+
+class Numbers(NamedTuple):
+    """A user's number, and that of its group."""
+
+    user: int
+    group: int
+
+
+def find() -> Numbers | None:
+    """Return the user, None where this host has none. By this host's file: see host/users.py."""
+    try:
+        text = _PASSWD.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        name, _, user, group = [*line.split(":"), "", "", ""][:4]
+        if name == NAME and user.isdecimal() and group.isdecimal() and int(user) != 0:
+            return Numbers(int(user), int(group))
+    return None
+
+
+def give(made: int, directory: Path) -> None:
+    """Give what root has made, an open file or directory, to the service that owns its directory.
+
+    Raises OSError.
+    """
+    if os.geteuid() != 0:
+        return
+    owner = directory.stat().st_uid
+    if owner != 0 and (service := find()) is not None and service.user == owner:
+        os.fchown(made, *service)

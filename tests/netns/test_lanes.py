@@ -1,0 +1,200 @@
+"""A server with several lanes, and clients of one: each client's link is in one of them.
+
+server, --lanes 2   ===veth===  ant, bee (tcp), cat (udp), each a host with fastun connect
+  lane 0: ant, cat (UDP)
+  lane 1: bee
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psutil
+import pytest
+
+from fastun.lab.host import wait_until
+from fastun.lab.network import Lab
+from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import FASTUN, GatewayProcess, add_peer, start_gateway
+from fastun.native import ROLES
+from tests.support.transfer import start_transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastun.lab.host import Host
+    from fastun.lab.tunnel import Transport
+
+SERVER_INNER = "10.99.0.1"
+CLIENTS: dict[str, Transport] = {"ant": "tcp", "bee": "tcp", "cat": "udp"}
+N_LANES = 2
+
+
+class Network(NamedTuple):
+    server: GatewayProcess
+    clients: dict[str, GatewayProcess]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    directory = tmp_path_factory.mktemp("lanes")
+    with Lab() as lab:
+        host = lab.host("server")
+        listen = ("--listen", "tcp://0.0.0.0:55555", "--listen", "udp://0.0.0.0:51820")
+        server = start_gateway(
+            host,
+            directory,
+            "serve",
+            *listen,
+            *("--lanes", str(N_LANES)),
+            wire="wireguard",
+            addresses=[f"{SERVER_INNER}/24"],
+        )
+        clients = {}
+        for n, (name, transport) in enumerate(CLIENTS.items(), 1):
+            client = lab.host(name)
+            lab.wire(host, client, [f"10.0.{n}.1/24"], [f"10.0.{n}.2/24"])
+            file = add_peer(server, name, f"10.0.{n}.1", transport)
+            clients[name] = start_gateway(client, directory, "connect", str(file), wire="wireguard")
+        for client in clients.values():
+            wait_until(lambda c=client: answers_ping(c.host, SERVER_INNER), "up", timeout_s=20)
+        yield Network(server, clients)
+
+
+def inner(name: str) -> str:
+    return f"10.99.0.{2 + list(CLIENTS).index(name)}"
+
+
+def test_all_clients_transfer_both_ways_and_every_lane_carries_some(network: Network) -> None:
+    transfers = []
+    for n, (name, client) in enumerate(network.clients.items()):
+        there = (client.host, network.server.host, SERVER_INNER)
+        back = (network.server.host, client.host, inner(name))
+        transfers.append(start_transfer(*there, n_bytes=10**7, port=7000 + n))
+        transfers.append(start_transfer(*back, n_bytes=10**7, port=7100 + n))
+    assert all(transfer.result(timeout=60).is_exact for transfer in transfers)
+    scrape = network.server.scrape()
+    for lane in range(N_LANES):
+        for role in ROLES:
+            assert scrape.total("fastun_packets_total", role=role, lane=str(lane)) > 100
+    assert scrape.total("fastun_crossed_packets_total") > 0
+    assert_each_lane_adds_up(network.server)
+
+
+@pytest.mark.promise("A killed worker costs the peers of the other lanes nothing")
+def test_workers_killed_in_a_lane_cost_the_peers_of_the_others_nothing(network: Network) -> None:
+    """What ant sends, numbered, and its echoes pass by lane 0 alone."""
+    server, ant, bee = network.server, network.clients["ant"], network.clients["bee"]
+    before = link_of(server, "ant")
+    with echoing(server.host, SERVER_INNER) as port, ant.host.socket(kind=socket.SOCK_DGRAM) as our:
+        our.connect((SERVER_INNER, port))
+        our.settimeout(5)
+        exchange(our, 100)  # so that the kernel knows the flow's queue
+        transfer = start_transfer(bee.host, server.host, SERVER_INNER, n_bytes=2 * 10**7)
+        for role in ROLES:
+            pid = kill_worker(server, f"{role}/1")
+            exchange(our, 300)
+            wait_until(
+                lambda r=role, p=pid: worker_pid(server, f"{r}/1") not in (None, p), "a successor"
+            )
+        assert transfer.result(timeout=60).is_exact
+    assert link_of(server, "ant") == before
+    scrape = server.scrape()
+    assert scrape.total("fastun_worker_restarts_total", lane="0") == 0
+    assert scrape.total("fastun_worker_restarts_total", lane="1") == len(ROLES)
+    assert_each_lane_adds_up(server)
+
+
+def test_a_peer_that_is_removed_is_gone_from_every_lane(network: Network) -> None:
+    server, cat = network.server, network.clients["cat"]
+    assert answers_ping(cat.host, SERVER_INNER)
+    server.host.run(*FASTUN, "peer", "disable", "cat", "--state", str(server.log_file.parent))
+    wait_until(lambda: not answers_ping(cat.host, SERVER_INNER), "cat is out", timeout_s=10)
+    server.host.run(*FASTUN, "peer", "enable", "cat", "--state", str(server.log_file.parent))
+    wait_until(lambda: answers_ping(cat.host, SERVER_INNER), "cat is back", timeout_s=20)
+    assert all(answers_ping(each.host, SERVER_INNER) for each in network.clients.values())
+
+
+# -- what is looked at ------------------------------------------------------------------------
+
+
+def status_of(gateway: GatewayProcess) -> Any:
+    words = ("status", "--json", "--run-dir", str(gateway.log_file.parent))
+    return json.loads(gateway.host.run(*FASTUN, *words).stdout)
+
+
+def link_of(gateway: GatewayProcess, name: str) -> float:
+    """When the peer's link began."""
+    (peer,) = (each for each in status_of(gateway)["peers"] if each["name"] == name)
+    return float(peer["since_unix_seconds"])
+
+
+def missing_packets(gateway: GatewayProcess) -> list[int]:
+    """By lane and direction: taken in, less delivered, dropped, and crossed to other lanes."""
+    missing = []
+    for lane in status_of(gateway)["lanes"]:
+        for direction in (lane["outbound"], lane["inbound"]):
+            reader, writer = direction["reader"], direction["writer"]
+            n_dropped = sum(reader["drops"].values()) + sum(writer["drops"].values())
+            n_crossed = lane["crossed_packets"] if direction is lane["outbound"] else 0
+            missing.append(reader["packets"] - writer["packets"] - n_dropped - n_crossed)
+    return missing
+
+
+def assert_each_lane_adds_up(gateway: GatewayProcess) -> None:
+    try:
+        wait_until(lambda: not any(missing_packets(gateway)), "it adds up", timeout_s=10)
+    finally:
+        print(missing_packets(gateway))  # noqa: T201
+
+
+def worker_pid(gateway: GatewayProcess, name: str) -> int | None:
+    for child in psutil.Process(gateway.process.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if child.cmdline()[:1] == [f"fastun: {name}"]:
+                return child.pid
+    return None
+
+
+def kill_worker(gateway: GatewayProcess, name: str) -> int:
+    wait_until(lambda: worker_pid(gateway, name) is not None, f"{name} runs")
+    pid = worker_pid(gateway, name)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+@contextlib.contextmanager
+def echoing(host: Host, address: str) -> Iterator[int]:
+    """Send back each datagram; yields the port."""
+    with host.socket(kind=socket.SOCK_DGRAM) as echo:
+        echo.bind((address, 0))
+        echo.settimeout(0.1)
+        stopped = threading.Event()
+
+        def serve() -> None:
+            while not stopped.is_set():
+                with contextlib.suppress(TimeoutError):
+                    data, back = echo.recvfrom(64)
+                    echo.sendto(data, back)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield echo.getsockname()[1]
+        finally:
+            stopped.set()
+            thread.join()
+
+
+def exchange(our: socket.socket, n: int) -> None:
+    """Have `n` numbered datagrams come back, each once and in order."""
+    for i in range(n):
+        our.send(i.to_bytes(4, "big"))
+        assert our.recv(64) == i.to_bytes(4, "big")

@@ -1,0 +1,172 @@
+"""The files for containers and Kubernetes fit each other, the command line and grafana/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fastun import __version__
+from fastun.command.cli import cli
+from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
+from fastun.config.settings import load
+from fastun.config.sources import Options
+
+ROOT = Path(__file__).resolve().parents[3]
+CONTAINER = ROOT / "packaging" / "container"
+KUBERNETES = sorted((ROOT / "packaging" / "kubernetes").glob("*.yaml"))
+
+CONTAINERFILE = (CONTAINER / "Containerfile").read_text(encoding="utf-8")
+INSTRUCTIONS = [
+    (found[1], " ".join(found[2].replace("\\\n", " ").split()))
+    for found in re.finditer(r"^([A-Z]+) ((?:.*\\\n)*.*)$", CONTAINERFILE, flags=re.MULTILINE)
+]
+COMPOSE = yaml.safe_load((CONTAINER / "compose.yaml").read_text(encoding="utf-8"))
+OBJECTS = [
+    each for path in KUBERNETES for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+]
+PODS = {
+    each["kind"]: each["spec"]["template"] for each in OBJECTS if "template" in each.get("spec", {})
+}
+PORTS = {("UDP", 51820), ("TCP", 55555)}
+
+
+def of_image(instruction: str) -> list[str]:
+    """The arguments of an instruction of the last stage."""
+    last = max(index for index, (name, _) in enumerate(INSTRUCTIONS) if name == "FROM")
+    return [arguments for name, arguments in INSTRUCTIONS[last:] if name == instruction]
+
+
+def container_of(kind: str) -> dict[str, Any]:
+    (container,) = PODS[kind]["spec"]["containers"]
+    return container
+
+
+def assert_is_a_command(words: list[str]) -> None:
+    """Check that a command line of fastun has a command and options that exist."""
+    name, *more = words
+    context = cli.make_context("fastun", [name, *more], resilient_parsing=True)
+    command = cli.get_command(context, name)
+    assert command is not None, name
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in more if word.startswith("-")} <= known
+
+
+def test_the_ports_are_those_of_a_server_without_options() -> None:
+    urls = [url.split(":") for url in (DEFAULT_UDP, DEFAULT_TCP)]
+    defaults = {(parts[0].upper(), int(parts[-1])) for parts in urls}
+    assert defaults == PORTS
+    exposed = {tuple(port.split("/")) for port in of_image("EXPOSE")[0].split()}
+    assert {(protocol.upper(), int(port)) for port, protocol in exposed} == PORTS
+    (service,) = (each for each in OBJECTS if each["kind"] == "Service")
+    assert {(port["protocol"], port["port"]) for port in service["spec"]["ports"]} == PORTS
+    listed = {
+        (each["protocol"], each["containerPort"]) for each in container_of("Deployment")["ports"]
+    }
+    assert listed == PORTS
+    published = {port for port in COMPOSE["services"]["fastun"]["ports"] if "127.0.0.1" not in port}
+    assert published == {f"{port}:{port}/{protocol.lower()}" for protocol, port in PORTS}
+
+
+def test_nothing_that_builds_is_in_the_image() -> None:
+    assert [name for name, _ in INSTRUCTIONS].count("FROM") == 2
+    installed = " ".join(of_image("RUN"))
+    assert "nftables" in installed
+    assert not re.search(r"\bgcc\b|-dev\b|\bcurl\b|python3-venv", installed)
+    assert of_image("COPY") == ["--from=build /opt/fastun /opt/fastun"]
+
+
+def test_what_the_build_reads_is_not_ignored() -> None:
+    lines = (CONTAINER / "Containerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    taken = {line[1:] for line in lines if line.startswith("!")}
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    named = {"LICENSE", "README.md", "csrc", "fastun", "grafana", "pyproject.toml", "setup.py"}
+    assert taken == named
+    assert all((ROOT / name).exists() for name in named)
+    assert 'readme = "README.md"' in project
+    assert "grafana/" in project
+
+
+def test_its_commands_exist() -> None:
+    (health,) = of_image("HEALTHCHECK")
+    program, *words = yaml.safe_load(health.partition(" CMD ")[2])
+    assert program == "fastun"
+    assert_is_a_command(words)
+    assert yaml.safe_load(of_image("ENTRYPOINT")[0]) == ["fastun"]
+    assert_is_a_command(yaml.safe_load(of_image("CMD")[0]))
+    assert_is_a_command(COMPOSE["services"]["fastun"]["command"])
+    for kind in PODS:
+        container = container_of(kind)
+        assert_is_a_command(container["args"])
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if "exec" in container.get(probe, {}):
+                first, *rest = container[probe]["exec"]["command"]
+                assert first == "fastun"
+                assert_is_a_command(rest)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "DaemonSet"])
+def test_a_pod_has_one_capability_and_a_root_that_cannot_be_written(kind: str) -> None:
+    pod, container = PODS[kind]["spec"], container_of(kind)
+    assert pod["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert container["securityContext"] == {
+        "runAsUser": 0,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
+    }
+    assert container["image"].rpartition(":")[2] == __version__
+    assert {"readinessProbe", "livenessProbe"} <= container.keys()
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounted.keys() == volumes
+    assert {"/run", "/tmp", "/var/lib/fastun", "/dev/net/tun"} <= set(mounted.values())  # noqa: S108
+
+
+def test_the_selectors_of_kubernetes_find_their_pods() -> None:
+    for each in OBJECTS:
+        spec = each.get("spec", {})
+        if "template" in spec:
+            assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    (service,) = (each for each in OBJECTS if each["kind"] == "Service")
+    assert service["spec"]["selector"] == PODS["Deployment"]["metadata"]["labels"]
+
+
+def test_the_settings_in_the_config_map_are_valid(tmp_path: Path) -> None:
+    (settings,) = (each["data"]["gateway.toml"] for each in OBJECTS if each["kind"] == "ConfigMap")
+    file = tmp_path / "gateway.toml"
+    file.touch(mode=0o600)
+    file.write_text(settings)
+    settings = load("serve", None, Options(config=file))
+    assert settings.forward is not None
+
+
+def test_compose_gives_fastun_one_capability_and_the_others_none() -> None:
+    services = COMPOSE["services"]
+    assert {name: each.get("cap_add", []) for name, each in services.items()} == {
+        "fastun": ["NET_ADMIN"],
+        "prometheus": [],
+        "grafana": [],
+    }
+    for each in services.values():
+        assert each["read_only"] is True
+        assert each["cap_drop"] == ["ALL"]
+        assert each["security_opt"] == ["no-new-privileges:true"]
+    shared = {each.get("network_mode") for name, each in services.items() if name != "fastun"}
+    assert shared == {"service:fastun"}  # so that 127.0.0.1 of grafana/ is right as it is
+
+
+def test_compose_mounts_what_is_there() -> None:
+    named = set(COMPOSE["volumes"])
+    for service in COMPOSE["services"].values():
+        for volume in service["volumes"]:
+            source = volume.split(":")[0]
+            assert source in named or (CONTAINER / source).is_dir(), volume
+    (option,) = (
+        each for each in COMPOSE["services"]["prometheus"]["command"] if "config.file" in each
+    )
+    file = option.partition("=")[2].replace("/etc/prometheus", str(ROOT / "grafana" / "prometheus"))
+    assert Path(file).is_file()

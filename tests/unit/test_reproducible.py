@@ -1,0 +1,28 @@
+"""The same commit gives the same packages, byte by byte, wherever they are built."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def build(directory: Path) -> dict[str, str]:
+    """Build all packages in a clone; returns their hashes."""
+    subprocess.run(["git", "clone", "-q", ROOT, directory], check=True)
+    (directory / ".venv").symlink_to(ROOT / ".venv")
+    subprocess.run([directory / "packaging" / "deb" / "build.sh"], check=True, umask=0o077)
+    files = (directory / "dist").iterdir()
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+def test_two_builds_in_two_directories_are_the_same(tmp_path: Path) -> None:
+    first = build(tmp_path / "a")
+    assert {Path(name).suffix for name in first} == {".whl", ".deb", ".json"}
+    assert build(tmp_path / "a-directory-with-a-longer-name" / "b") == first
