@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fastun import log
 from fastun.gateway.peer_sync import PeerSync
+from fastun.gateway.presence import Presence
+from fastun.link.stream.handshake import SealedHandshaker
 from fastun.pace import PACE
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from fastun.gateway.quiet import Quiet
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.outside import Outside
+    from fastun.link.peer_slots import PeerSlots
     from fastun.link.push_updates import PushUpdates
+    from fastun.link.stream.handshake import Handshaker
     from fastun.link.table import Link, LinkTable
     from fastun.peers.peer import Network
 
@@ -37,6 +41,8 @@ class PeerUser(Protocol):
     push_updates: PushUpdates
     outside: Outside
     links: LinkTable
+    peer_slots: PeerSlots
+    handshaker: Handshaker
 
 
 class PeerWatch:
@@ -53,6 +59,12 @@ class PeerWatch:
         """Yield what runs beside the rest."""
         yield self._run(quiet)
         if (fleet := self._owner.peer_sync.fleet) is not None:
+            presence = Presence(self._owner, fleet.say)
+            fleet.follow(presence.say_all, presence.take)
+            self._owner.links.follow(presence.on_link)
+            if isinstance(self._owner.handshaker, SealedHandshaker):
+                self._owner.handshaker.exchange.on_session = presence.on_session
+            yield presence.run()
             yield fleet.run(self.look)
         if self._owner.peer_sync.routes_connected:
             self._owner.links.follow(self._on_link)

@@ -106,3 +106,29 @@ def test_a_connected_peers_addresses_are_routes_where_it_is_and_go_with_it(
     wait_until(lambda: routes(fleet, 1) == [], "no route", timeout_s=20)
     fleet.hosts[1].ip("route", "del", "10.99.0.2/32", "metric", "32")
     fleet.peer(0, "remove", "site")
+
+
+def test_a_peer_that_shows_up_at_another_gateway_is_let_go_at_once(fleet: FleetScene) -> None:
+    file = fleet.connect("phone", 0)
+    fleet.wait_known({"phone"})
+    elsewhere = file.with_name("elsewhere.toml")
+    elsewhere.touch(mode=0o600)
+    elsewhere.write_text(file.read_text().replace(fleet.outer(0), fleet.outer(1)))
+
+    def is_at(number: int) -> bool:
+        return [bool(routes(fleet, each)) for each in range(3)] == [n == number for n in range(3)]
+
+    for number, path in ((0, file), (1, elsewhere), (0, file)):
+        # Killed: no gateway hears a goodbye, and its session would go on for minutes.
+        client = start_gateway(
+            fleet.client, fleet.directory, "connect", str(path), wire="wireguard"
+        )
+        wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel", timeout_s=20)
+        wait_until(lambda number=number: is_at(number), "routes at one", timeout_s=20)  # type: ignore[misc]
+        client.process.kill()
+        client.process.wait()
+        wait_until(lambda: not fleet.client.devices() or "ft0" not in fleet.client.devices(),
+                   "the device is gone", timeout_s=20)  # fmt: skip
+    log = fleet.gateways[1].log_file.read_text()
+    assert "the peer is connected to another gateway" in log
+    fleet.peer(2, "remove", "phone")
