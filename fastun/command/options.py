@@ -7,6 +7,7 @@ import click
 
 from fastun.command.completion import interface_names, peer_names
 from fastun.config import document, interface, settings
+from fastun.config.sections.base import summary
 
 # Not readable: what reads it says more of what is wrong, and doctor goes on without.
 PATH = click.Path(path_type=Path, readable=False)
@@ -19,6 +20,10 @@ _LOG = document.LogSection()
 def or_else(text: str, default: object) -> str:
     """Return the help of an option that overrides a field; `default` is the field's."""
     return f"{text}  [default: {default}]"
+
+
+def _about(field: str) -> str:
+    return summary(document.InterfaceSection, field)
 
 
 state_option = click.option(
@@ -57,19 +62,22 @@ _TUNNEL_OPTIONS = (
         help="Configuration, TOML or wg-quick (.conf); options override it.",
     ),
     click.option(
-        "-i", "--interface", metavar="NAME", help=or_else("Name of the device.", _INTERFACE.name)
+        "-i",
+        "--interface",
+        metavar="NAME",
+        help=or_else(_about("name"), _INTERFACE.name),
     ),
     click.option(
         "--mode",
         type=click.Choice(settings.MODES),
-        help=or_else("Carry IP packets or Ethernet frames.", _INTERFACE.mode),
+        help=or_else(_about("mode"), _INTERFACE.mode),
     ),
     click.option(
         "--address",
         multiple=True,
         metavar="CIDR",
         help=or_else(
-            "Address of the device, as in 10.9.0.1/24; repeatable.",
+            f"{_about('address')} May be repeated.",
             f"{' '.join(settings.DEFAULT_SERVER_ADDRESSES)} for serve on the wireguard wire,"
             " else none",
         ),
@@ -79,7 +87,7 @@ _TUNNEL_OPTIONS = (
         type=int,
         metavar="BYTES",
         help=or_else(
-            "MTU of the device.",
+            _about("mtu"),
             f"{interface.UDP_MTU} where a link can be UDP, else {interface.STREAM_MTU}; TAP:"
             f" {interface.STREAM_MTU}",
         ),
@@ -88,8 +96,7 @@ _TUNNEL_OPTIONS = (
         "--wire",
         type=click.Choice(settings.WIRES),
         help=or_else(
-            "Protocol on the link: wireguard is encrypted, plain is fastun unencrypted,"
-            " simpletun talks to the original program.",
+            _about("wire"),
             _INTERFACE.wire,
         ),
     ),
@@ -101,13 +108,13 @@ _TUNNEL_OPTIONS = (
     click.option(
         "--metrics",
         metavar="HOST:PORT|off",
-        help=or_else("Address at which Prometheus scrapes /metrics.", _METRICS.listen),
+        help=or_else(summary(document.MetricsSection, "listen"), _METRICS.listen),
     ),
     click.option(
         "--lanes",
         metavar="N|auto",
         help=or_else(
-            "Device queues, each with workers of its own; auto: by this machine's cores.",
+            _about("lanes"),
             _INTERFACE.lanes,
         ),
     ),
@@ -131,7 +138,7 @@ _TUNNEL_OPTIONS = (
     click.option(
         "--log-format",
         type=click.Choice(settings.LOG_FORMATS),
-        help=or_else("Format of the log on stderr.", _LOG.format),
+        help=or_else(summary(document.LogSection, "format"), _LOG.format),
     ),
     click.option("-v", "--verbose", count=True, help="Log debug events too."),
 )
@@ -153,12 +160,12 @@ _CONNECT_OPTIONS = (
     click.option(
         "--allow-lan",
         is_flag=True,
-        help="With --all or --kill-switch: reach the LAN's private addresses directly.",
+        help=_about("allow_lan"),
     ),
     click.option(
         "--kill-switch",
         is_flag=True,
-        help="Let nothing leave this host beside the tunnel, until 'fastun disconnect'.",
+        help=_about("kill_switch"),
     ),
 )
 

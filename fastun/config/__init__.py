@@ -1,7 +1,10 @@
 """Configuration: from a TOML or wg-quick file and the command line to one validated value.
 
 settings       ServeSettings and ConnectSettings, the values that a gateway runs on, and load()
-document       the TOML file: known fields of the right types, with their defaults
+document       the TOML file: known fields of the right types
+sections/      the fields, with their defaults and descriptions
+ranges         of numbers
+reference      what docs/configuration.md says of the fields; manual: the same for man(1)
 wg_quick       wg-quick's files, as the same document; and back
 key_text       what no complaint shows: keys
 sources        the command line, and where a value was written, for complaints

@@ -15,12 +15,17 @@ import tomllib
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
-from fastun import private_file
+from fastun import private_file, service_user
 from fastun.config import key_text
+from fastun.config.sections.base import Secret, Section
+from fastun.config.sections.interface import InterfaceSection
+from fastun.config.sections.peer import LimitTable, Moment, PeerSection, QuotaTable
+from fastun.config.sections.running import HooksSection, LogSection, MetricsSection, WorkersSection
+from fastun.config.sections.serving import FleetSection, ForwardSection, ListenSection, PushSection
 from fastun.errors import ConfigError, nearest, quote
 
 # 130,560 allowed IPs, as WireGuard's own tests load, are 2 MiB, and 100,000 peers 12. This bounds
@@ -28,169 +33,7 @@ from fastun.errors import ConfigError, nearest, quote
 _MAX_FILE_BYTES: Final = 16 << 20
 
 
-class Secret:
-    """The text of a key. Only `reveal` shows it: a repr may end in a log or a traceback."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        """Hide `text`."""
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the text."""
-        return self._text
-
-
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all tables have in common: an unknown field is an error, never ignored."""
-
-
-# TOML 1.0 promises 64 bits; unbounded, a number could be too long even to be shown.
-_Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-
-
-class InterfaceSection(_Section, frozen=True):
-    """`[interface]`: the device, what goes through it, and this side's key. `mtu` in bytes.
-
-    None is for what has a default that depends on other fields. The path of a key file is relative
-    to the file that names it. `dns` has addresses of servers and domains to search.
-    """
-
-    name: str = "fastun0"
-    mode: str = "tun"
-    address: tuple[str, ...] = ()
-    mtu: _Int | None = None
-    lanes: str | _Int = 1
-    wire: str = "wireguard"
-    gso: bool = True  # Pass super-packets; off is for kernels that corrupt them.
-    udp_offload: bool = True  # UDP_SEGMENT and UDP_GRO; off is for drivers that corrupt them.
-    mss_clamp: bool = False
-    listen_port: _Int | None = None
-    fwmark: _Int = 0
-    table: str | _Int | None = None
-    strong_host: bool | str = "auto"
-    allow_lan: bool = False
-    kill_switch: bool = False
-    bridge: str | None = None
-    dns: tuple[str, ...] = ()
-    private_key: Secret | None = None
-    private_key_file: str | None = None
-    accept: tuple[str, ...] | None = None
-
-
-class ListenSection(_Section, frozen=True):
-    """`[listen]`: where `serve` listens: only there, if either field is given."""
-
-    udp: tuple[str, ...] | None = None
-    tcp: tuple[str, ...] | None = None
-
-
-class PushSection(_Section, frozen=True):
-    """`[push]`: what `serve` gives its clients beside addresses, networks and MTU.
-
-    `routes` to what is behind the server, `dns` as in `[interface]`, `keepalive` in seconds.
-    `default`: all else, too.
-    """
-
-    routes: tuple[str, ...] = ()
-    default: bool = False
-    dns: tuple[str, ...] = ()
-    keepalive: _Int = 0
-
-
-class ForwardSection(_Section, frozen=True):
-    """`[forward]`: this host as a router between its peers and its networks.
-
-    `masquerade` may name interfaces. `to` None is all networks.
-    """
-
-    enabled: bool = True
-    masquerade: bool | tuple[str, ...] = False
-    peers: bool = True
-    to: tuple[str, ...] | None = None
-
-
-class HooksSection(_Section, frozen=True):
-    """`[hooks]`: a program and its arguments for each event. `timeout` of each in seconds."""
-
-    up: tuple[str, ...] | None = None
-    down: tuple[str, ...] | None = None
-    peer_up: tuple[str, ...] | None = None
-    peer_down: tuple[str, ...] | None = None
-    timeout: float = 10.0
-
-
-class FleetSection(_Section, frozen=True):
-    """`[fleet]`: one directory for several gateways. `routes`: to peers connected here alone."""
-
-    directory: str | None = None
-    name: str | None = None
-    routes: bool = True
-
-
-class MetricsSection(_Section, frozen=True):
-    """`[metrics]`: where Prometheus scrapes."""
-
-    listen: str = "127.0.0.1:10055"
-
-
-class WorkersSection(_Section, frozen=True):
-    """`[workers]`: how the workers of the data path share their work."""
-
-    hand_over: bool = True  # One that is awake does the step of one that sleeps.
-    # Sessions' keys in memory by memfd_secret; None: on a serving side, which does not hibernate.
-    secret_memory: bool | None = None
-
-
-class LogSection(_Section, frozen=True):
-    """`[log]`: what goes to stderr."""
-
-    format: str = "console"
-    level: str = "info"
-
-
-class Moment(str):
-    """A date, as text: TOML has dates of its own, and they may be in quotes as well."""
-
-    __slots__ = ()
-
-
-class LimitTable(_Section, frozen=True):
-    """`limit` of a `[[peer]]` where it is not one rate for both directions."""
-
-    outbound: str | None = None
-    inbound: str | None = None
-    burst: str | None = None
-
-
-class QuotaTable(_Section, frozen=True):
-    """`quota` of a `[[peer]]` where it says what is left when it is used up."""
-
-    size: str | None = None
-    then: str | None = None
-
-
-class PeerSection(_Section, frozen=True):
-    """`[[peer]]`: the other end. `keepalive` in seconds; terms as `fastun peer` has them."""
-
-    name: str = "peer"
-    enabled: bool = True  # false: as if the section were not there
-    endpoint: str | None = None
-    endpoints: tuple[str, ...] | None = None
-    public_key: str | None = None
-    preshared_key: Secret | None = None
-    preshared_key_file: str | None = None
-    allowed_ips: tuple[str, ...] | None = None
-    keepalive: _Int | None = None
-    expires: Moment | None = None
-    limit: str | LimitTable | None = None
-    quota: str | QuotaTable | None = None
-    to: tuple[str, ...] | None = None
-    note: str | None = None
-
-
-class Document(_Section, frozen=True):
+class Document(Section, frozen=True):
     """A whole configuration file."""
 
     interface: InterfaceSection = InterfaceSection()
@@ -205,7 +48,7 @@ class Document(_Section, frozen=True):
     peer: tuple[PeerSection, ...] = ()
 
 
-_SECTIONS: Final[dict[str, type[_Section]]] = {
+SECTIONS: Final[dict[str, type[Section]]] = {
     "": Document,
     "interface": InterfaceSection,
     "listen": ListenSection,
@@ -234,7 +77,9 @@ def reading(path: Path, parse: Callable[[str, Path], Document] | None = None) ->
             content = file.read(_MAX_FILE_BYTES + 1)
             status = os.fstat(file.fileno())  # By its path it could be another file by now.
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = str(error.strerror if isinstance(error, OSError) else error)
+        if isinstance(error, PermissionError):
+            reason += service_user.how_to_let_it_read(path)
         raise ConfigError(f"cannot read configuration {quote(str(path))}: {reason}") from None
     if len(content) > _MAX_FILE_BYTES:
         raise ConfigError(
@@ -299,7 +144,7 @@ def _explain(complaint: str) -> str:
         what = _in_words(what.replace("`", ""))
         return f"{place}: {what}" if place else what
     field = f"{place}.{unknown[1]}".lstrip(".")
-    known = _SECTIONS.get(re.sub(r"\[.*?\]", "", place), Document).__struct_fields__
+    known = SECTIONS.get(re.sub(r"\[.*?\]", "", place), Document).__struct_fields__
     meant = nearest(unknown[1], known)
     fix = f"did you mean {meant}?" if meant else f"use one of {', '.join(known)}"
     return f"{quote(field)}: unknown field; {fix}"
@@ -331,6 +176,7 @@ def _in_words(complaint: str) -> str:
 
 
 __all__ = [
+    "SECTIONS",
     "Document",
     "FleetSection",
     "ForwardSection",

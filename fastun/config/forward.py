@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fastun.config.interface import parse_interface_name
 from fastun.config.networks import parse_networks
+from fastun.config.ranges import FORWARDED_NETWORKS_MAX, MASQUERADED_INTERFACES_MAX
 from fastun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from fastun.config.sources import Sources
     from fastun.config.vocabulary import Mode
     from fastun.peers.peer import Network
-
-# Each is a line of a rule, and a route of every client.
-NETWORKS_MAX: Final = 256
-INTERFACES_MAX: Final = 32
 
 
 class Forward(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,10 +63,10 @@ def _masquerade(sources: Sources, section: ForwardSection) -> bool | tuple[str, 
     if isinstance(value, bool):
         return value
     names = tuple(dict.fromkeys(parse_interface_name(name, place) for name in value))
-    if not 1 <= len(names) <= INTERFACES_MAX:
+    if not 1 <= len(names) <= MASQUERADED_INTERFACES_MAX:
         raise ConfigError(
-            f"{place}: {len(names)} interfaces; name 1 to {INTERFACES_MAX}, or write true for"
-            " whichever a packet leaves by, or false"
+            f"{place}: {len(names)} interfaces; name 1 to {MASQUERADED_INTERFACES_MAX}, or write"
+            " true for whichever a packet leaves by, or false"
         )
     return names
 
@@ -78,9 +75,9 @@ def _to(sources: Sources, section: ForwardSection) -> tuple[Network, ...]:
     if section.to is None:
         return ()
     place = sources.where("forward.to")
-    if not 1 <= len(section.to) <= NETWORKS_MAX:
+    if not 1 <= len(section.to) <= FORWARDED_NETWORKS_MAX:
         raise ConfigError(
-            f"{place}: {len(section.to)} networks; list 1 to {NETWORKS_MAX}, or remove it to"
-            " forward to all"
+            f"{place}: {len(section.to)} networks; list 1 to {FORWARDED_NETWORKS_MAX}, or remove it"
+            " to forward to all"
         )
     return parse_networks(section.to, place)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from fastun import private_file
+from fastun.config.ranges import HOOK_TIMEOUTS_S
 from fastun.config.wg_quick import WgQuickDocument
 from fastun.errors import ConfigError, quote
 
@@ -41,8 +42,6 @@ _NAME_IN_SHELL = re.compile("[A-Za-z0-9_=+.-]+")  # as wg-quick(8) allows
 
 _ARGUMENTS_MAX: Final = 64
 _ARGUMENTS_BYTES_MAX: Final = 16 << 10
-# Long enough for a look-up of a name that fails; at the end fastun waits as long at most.
-_TIMEOUTS_S: Final = (0.1, 300.0)
 
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _OTHERS_WRITE: Final = stat.S_IWOTH
@@ -89,7 +88,7 @@ def hooks(sources: Sources, interface: str) -> Hooks:
     section = sources.document.hooks
     if section is None:
         return Hooks()
-    smallest, largest = _TIMEOUTS_S
+    smallest, largest = HOOK_TIMEOUTS_S
     if not smallest <= section.timeout <= largest:
         raise ConfigError(
             f"{sources.where('hooks.timeout')}: {section.timeout:g} s is out of range"

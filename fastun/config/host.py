@@ -13,20 +13,13 @@ import msgspec
 from fastun import endpoint
 from fastun.config import routing_tables
 from fastun.config.interface import parse_interface_name
+from fastun.config.ranges import KERNEL_TABLES, MARK_MAX, PORT_MAX
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
     from fastun.config.sources import Sources
     from fastun.config.vocabulary import Mode, StrongHost, Table
     from fastun.peers.peer import Address
-
-_MAX_PORT = 65535
-_MAX_MARK = 2**32 - 1  # The kernel's mark of a packet and number of a table have 32 bits.
-_KERNEL_TABLES: Final = (
-    253,
-    255,
-)  # linux/rtnetlink.h: the rules' last resort, and local addresses.
-
 
 # As resolvectl(1) and wg-quick(8) files write it.
 ROUTING_ONLY: Final = "~"
@@ -53,8 +46,8 @@ def place(
 def udp_port(sources: Sources) -> int | None:
     """Return the local port of `connect`, None for any; raise ConfigError."""
     port, where = sources.document.interface.listen_port, sources.where("interface.listen_port")
-    if port is not None and not 0 <= port <= _MAX_PORT:
-        raise ConfigError(f"{where}: port {port} is out of range (1-{_MAX_PORT}, or 0 for any)")
+    if port is not None and not 0 <= port <= PORT_MAX:
+        raise ConfigError(f"{where}: port {port} is out of range (1-{PORT_MAX}, or 0 for any)")
     return port or None
 
 
@@ -83,8 +76,8 @@ def refuse_clients_fields(sources: Sources) -> None:
 def fwmark(sources: Sources) -> int:
     """Return the mark of every outer packet, 0 for none; raise ConfigError."""
     mark, where = sources.document.interface.fwmark, sources.where("interface.fwmark")
-    if not 0 <= mark <= _MAX_MARK:
-        raise ConfigError(f"{where}: mark {mark} is out of range (1-{_MAX_MARK}, or 0 for none)")
+    if not 0 <= mark <= MARK_MAX:
+        raise ConfigError(f"{where}: mark {mark} is out of range (1-{MARK_MAX}, or 0 for none)")
     return mark
 
 
@@ -114,9 +107,9 @@ def table(sources: Sources, mode: Mode) -> Table:
                 " in /etc/iproute2/rt_tables"
             )
         table = number
-    if not 1 <= table <= _MAX_MARK or table in _KERNEL_TABLES:
+    if not 1 <= table <= MARK_MAX or table in KERNEL_TABLES:
         raise ConfigError(
-            f"{where}: table {table} is out of range; use 1-{_MAX_MARK} except 253 and 255, auto,"
+            f"{where}: table {table} is out of range; use 1-{MARK_MAX} except 253 and 255, auto,"
             " all or off"
         )
     return table

@@ -10,6 +10,7 @@ import re
 from ipaddress import IPv6Interface, ip_interface
 from typing import TYPE_CHECKING, Final
 
+from fastun.config import ranges
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ STREAM_MTU: Final = 1500
 # packet just fills an Ethernet frame of 1500.
 UDP_MTU: Final = 1420
 
-# The kernel's own limit for IPv4 is 68, but what carries less than 576 (RFC 791 section 3.2) is a
-# slip of the pen. 65000 and an Ethernet header fit the u16 length of a stream frame.
-MTU_RANGE: Final = range(576, 65000 + 1)
 _MIN_MTU_IPV6 = 1280  # RFC 8200 section 5; the kernel takes no IPv6 address below it.
 _SIMPLETUN_BUFFER_BYTES = 2000  # What the original program can receive in one frame.
 _ETHERNET_VLAN_HEADER_BYTES = 18
@@ -93,7 +91,7 @@ def check_mtu(
     mtu: int, where: str, *, mode: Mode, wire: Wire, addresses: tuple[Address, ...]
 ) -> None:
     """Raise ConfigError if `mtu`, in bytes, is not for these addresses on this wire."""
-    smallest, largest = MTU_RANGE[0], MTU_RANGE[-1]
+    smallest, largest = ranges.MTU[0], ranges.MTU[-1]
     wanted = ""
     if any(isinstance(address, IPv6Interface) for address in addresses):
         smallest, wanted = _MIN_MTU_IPV6, " for an IPv6 address"

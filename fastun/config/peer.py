@@ -6,19 +6,17 @@ the place that the caller gives, and none shows the text of a key.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from fastun import endpoint, private_file
 from fastun.config import terms
 from fastun.config.document import LimitTable, PeerSection, QuotaTable, Secret
 from fastun.config.networks import parse_networks
+from fastun.config.ranges import KEEPALIVE_MAX_S
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers.peer import Peer, is_name
 from fastun.peers.terms import USUAL, Terms
 from fastun.vocabulary import Mode
-
-MAX_KEEPALIVE_S: Final = 65535  # WireGuard's field has 16 bits (wg(8), PersistentKeepalive).
 
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 (to refuse them, not to bind)
 
@@ -38,9 +36,9 @@ def parse_name(text: str, where: str) -> str:
 
 def parse_keepalive(seconds: int, where: str) -> int:
     """Return `seconds` if it can be a keepalive interval."""
-    if not 0 <= seconds <= MAX_KEEPALIVE_S:
+    if not 0 <= seconds <= KEEPALIVE_MAX_S:
         raise ConfigError(
-            f"{where}: {seconds} is out of range (1-{MAX_KEEPALIVE_S} seconds, or 0 for off)"
+            f"{where}: {seconds} is out of range (1-{KEEPALIVE_MAX_S} seconds, or 0 for off)"
         )
     return seconds
 

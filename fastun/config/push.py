@@ -15,8 +15,8 @@ import msgspec
 from msgspec import structs
 
 from fastun import codec
+from fastun.config import ranges
 from fastun.config.host import parse_dns
-from fastun.config.interface import MTU_RANGE
 from fastun.config.peer import parse_keepalive
 from fastun.errors import ConfigError, quote
 
@@ -84,8 +84,8 @@ def check(push: Push) -> None:
         parse_keepalive(push.keepalive, "keepalive")
     except ConfigError as error:
         raise ValueError(str(error)) from None
-    if push.mtu and push.mtu not in MTU_RANGE:
-        raise ValueError(f"mtu: {push.mtu} is out of range ({MTU_RANGE[0]}-{MTU_RANGE[-1]})")
+    if push.mtu and push.mtu not in ranges.MTU:
+        raise ValueError(f"mtu: {push.mtu} is out of range ({ranges.MTU[0]}-{ranges.MTU[-1]})")
 
 
 _MOST: Final = {"addresses": ADDRESSES_MAX, "routes": ROUTES_MAX, "dns": DNS_MAX}

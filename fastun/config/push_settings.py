@@ -1,26 +1,21 @@
 """What `serve` pushes to its clients, and what of it `connect` accepts."""
 
 from collections.abc import Iterable
-from typing import Final, Literal, get_args
 
 import msgspec
 from msgspec import structs
 
-from fastun.config import push
+from fastun.config import push, ranges
 from fastun.config.document import PushSection
 from fastun.config.host import parse_dns
-from fastun.config.interface import MTU_RANGE
 from fastun.config.networks import parse_networks
 from fastun.config.peer import parse_keepalive
 from fastun.config.push import Push
 from fastun.config.sources import Sources
-from fastun.config.vocabulary import Table
+from fastun.config.vocabulary import ACCEPTABLE, Accept, Table
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers.peer import Address, Network
-
-Accept = Literal["addresses", "routes", "default", "dns", "mtu", "keepalive"]
-ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)
 
 
 class Pushed(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +89,7 @@ def _longest(pushed: Pushed, addresses: tuple[Address, ...]) -> Push:
         addresses=push.longest_addresses(addresses),
         routes=push.routes_of(addresses, pushed.routes),
         dns=pushed.dns,
-        mtu=MTU_RANGE[-1],
+        mtu=ranges.MTU[-1],
         keepalive=pushed.keepalive_s,
         default=pushed.default,
     )

@@ -34,13 +34,14 @@ from fastun.config.interface import (
 from fastun.config.kill_switch import kill_switch
 from fastun.config.lanes import lanes
 from fastun.config.observing import LogSettings, one_of
-from fastun.config.push_settings import Accept, Pushed
+from fastun.config.push_settings import Pushed
 from fastun.config.remarks import remarks
 from fastun.config.sources import Options, Sources
 from fastun.config.vocabulary import (
     LOG_FORMATS,
     MODES,
     WIRES,
+    Accept,
     LogFormat,
     Mode,
     Role,

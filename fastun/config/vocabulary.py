@@ -19,7 +19,11 @@ StrongHost = bool | Literal["auto"]
 # networks that the host is in.
 KillSwitch = Literal["off", "on", "lan"]
 
+# What a client may apply of what its server pushes.
+Accept = Literal["addresses", "routes", "default", "dns", "mtu", "keepalive"]
+
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 WIRES: Final[tuple[Wire, ...]] = get_args(Wire)
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
+ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)

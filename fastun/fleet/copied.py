@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from fastun.config.peer import MAX_KEEPALIVE_S
+from fastun.config.ranges import KEEPALIVE_MAX_S
 from fastun.errors import ConfigError, RuntimeFailure, quote
 from fastun.peers.peer import Peer, check_together, is_name, one_host
 from fastun.peers.rows import peers_of
@@ -97,8 +97,8 @@ def _check_alone(peer: Peer) -> None:
             raise ConfigError("its key must be 32 bytes long")
     if not any(peer.public_key):
         raise ConfigError("its public key is zero")
-    if not 0 <= peer.keepalive_s <= MAX_KEEPALIVE_S:
-        raise ConfigError(f"its keepalive is out of range (0-{MAX_KEEPALIVE_S} seconds)")
+    if not 0 <= peer.keepalive_s <= KEEPALIVE_MAX_S:
+        raise ConfigError(f"its keepalive is out of range (0-{KEEPALIVE_MAX_S} seconds)")
     if any(each.scheme != "udp" for each in peer.endpoints):
         raise ConfigError("serve only accepts TCP connections, and its endpoint is one of TCP")
     terms = peer.terms

@@ -17,7 +17,7 @@ from fastun import log
 from fastun.config.host import parse_dns
 from fastun.config.interface import check_mtu
 from fastun.config.push import Push
-from fastun.config.push_settings import ACCEPTABLE, Accept
+from fastun.config.vocabulary import ACCEPTABLE, Accept
 from fastun.errors import ConfigError, FastunError
 from fastun.gateway.push_pace import PushPace
 from fastun.host.routing import pushable

@@ -9,8 +9,8 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from fastun import codec
-from fastun.config.push_settings import ACCEPTABLE
 from fastun.config.settings import Options, load
+from fastun.config.vocabulary import ACCEPTABLE
 from fastun.host.process import checks, messages
 from fastun.host.process.channel import HostChannel, Unasked, close_all
 from fastun.host.process.checks import Checks

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastun.lab.host import wait_until
 from tests.support import office
-from tests.support.guide_page import Carry, Command, File, Scene
+from tests.support.guide_page import Carry, Command, File, Scene, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,10 @@ exec sleep infinity
 #: Commands that are asked again for a while: a link comes up a moment after its gateway.
 _PATIENT: Final = re.compile(r"(ping|curl|fastun (status|peer list)) ")
 PATIENCE_S: Final = 20.0
+#: Commands that go on until Ctrl-C.
+_FOREGROUND: Final = re.compile(
+    r"fastun (serve|connect) (?!.*--check)|fastun serve$|fastun bench --serve"
+)
 UP_LIMIT_S: Final = 20.0
 STOP_LIMIT_S: Final = 15.0
 
@@ -100,6 +104,10 @@ class GuideLab:
                     self._type(step)
                 elif isinstance(step, File):
                     self._write(self.machines[step.host].home / step.name, step.text)
+                elif isinstance(step, Stop):
+                    faults = _stop(self.machines[step.host])
+                    if faults:
+                        raise WrongOutputError("; ".join(faults))
                 else:
                     self._carry(step)
         finally:
@@ -118,7 +126,7 @@ class GuideLab:
 
     def _type(self, command: Command) -> None:
         machine = self.machines[command.host]
-        if re.match(r"fastun (serve|connect) (?!.*--check)|fastun serve$", command.line):
+        if _FOREGROUND.match(command.line):
             self._start(machine, command)
             return
         deadline = time.monotonic() + PATIENCE_S
@@ -130,7 +138,7 @@ class GuideLab:
             )
             # fmt: on
             said = done.stdout + done.stderr
-            if done.returncode == 0 and command.pattern().search(said):
+            if done.returncode == 0 and command.is_in(said):
                 return
             if not _PATIENT.match(command.line) or time.monotonic() > deadline:
                 raise WrongOutputError(
@@ -154,7 +162,8 @@ class GuideLab:
         def is_up() -> bool:
             if process.poll() is not None:
                 raise WrongOutputError(f"{command.where}: {command.line}: {log.read_text()}")
-            return " up  " in log.read_text(errors="replace")
+            said = log.read_text(errors="replace")
+            return " up  " in said or (bool(said) and " bench " in command.line)
 
         wait_until(is_up, f"{command.where}: {command.line}", timeout_s=UP_LIMIT_S)
 
@@ -166,6 +175,13 @@ class GuideLab:
 
 
 def _end(machine: Machine) -> list[str]:
+    faults = _stop(machine)
+    machine.holder.kill()
+    machine.holder.wait()
+    return faults
+
+
+def _stop(machine: Machine) -> list[str]:
     """End a host's foreground programs by Ctrl-C; says what did not end as it should."""
     faults = []
     for command, process in machine.running:
@@ -179,8 +195,7 @@ def _end(machine: Machine) -> list[str]:
             code = None
         if code != 0:
             faults.append(f"{command.where}: {command.line}: ended with {code}")
-    machine.holder.kill()
-    machine.holder.wait()
+    machine.running.clear()
     return faults
 
 

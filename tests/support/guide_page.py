@@ -5,11 +5,18 @@
 - In a block `console`, ``server# fastun serve``: a command of root on that host; ``$``: of anyone.
   The lines below are what it must print; ``...`` is any text.
 - ``<!-- carry: FILE from HOST to HOST -->``: a file that a person carries.
-- ``<!-- not run: REASON -->``: the next console block is not run, and why.
+- ``<!-- before: server# fastun serve -->``: a command that is run and not shown.
+- ``<!-- stop: HOST -->``: what runs in the foreground of that host ends, by Ctrl-C.
+- ``<!-- one of these -->``: of the next block each gateway is started alone.
+- ``<!-- not run: REASON -->``: the next console block is not run, and why. A reason may name the
+  test that does run it, by its path.
+
+A command is in a block `console` and nowhere else: the other kinds of blocks are files, and `text`.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -17,9 +24,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-_COMMENT = re.compile(r"^<!-- (lab|carry|not run): (.*) -->$")
-_PROMPT = re.compile(r"^([a-z][a-z0-9]*)([#$]) (.+)$")
+_COMMENT = re.compile(r"^<!-- (lab|carry|before|stop|not run): (.*) -->$")
+_ONE_OF_THESE: Final = "<!-- one of these -->"
+_PROMPT = re.compile(r"^([a-z][a-z0-9]*)?([#$]) (.+)$")
 _FENCE: Final = "```"
+_FILES: Final = frozenset({"toml", "ini", "yaml", "json", "dockerfile", "text"})
 
 
 class PageError(ValueError):
@@ -35,10 +44,15 @@ class Command:
     where: str
     expected: list[str] = field(default_factory=list)
 
-    def pattern(self) -> re.Pattern[str]:
-        """Return what its output must contain; `...` stands for any text, alone for any lines."""
-        whole = r"[\s\S]*?".join(re.escape(line) for line in self.expected)
-        return re.compile(whole.replace(re.escape("..."), r"[\s\S]*?"))
+    def is_in(self, output: str) -> bool:
+        """Whether all that is expected is in an output, in order; `...` is any text."""
+        position = 0
+        for part in re.split(r"\.\.\.|\n", "\n".join(self.expected)):
+            found = output.find(part, position)
+            if found < 0:
+                return False
+            position = found + len(part)
+        return True
 
 
 @dataclass(slots=True)
@@ -60,12 +74,22 @@ class Carry:
 
 
 @dataclass(slots=True)
+class Stop:
+    """Ctrl-C at a host."""
+
+    host: str
+
+
+Step = Command | File | Carry | Stop
+
+
+@dataclass(slots=True)
 class Scene:
     """Steps in order, on the hosts of ``lab``."""
 
     name: str
     lab: str
-    steps: list[Command | File | Carry] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -76,7 +100,7 @@ class Page:
     scenes: list[Scene] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, step: Command | File | Carry, where: str) -> None:
+    def add(self, step: Step, where: str) -> None:
         """Add a step to the scene that has begun. PageError."""
         if not self.scenes:
             raise PageError(f"{where}: no lab above it")
@@ -85,28 +109,36 @@ class Page:
 
 def read(path: Path) -> Page:
     """Return the page at ``path``. Raises PageError."""
-    page, reason = Page(path.stem), ""
+    page, reason, is_choice = Page(path.stem), "", False
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
     for number, line in lines:
         where = f"{path.name}:{number}"
         if comment := _COMMENT.match(line):
             reason = _note(page, comment[1], comment[2], where) or reason
+        elif line == _ONE_OF_THESE:
+            is_choice = True
         elif line.startswith(_FENCE):
-            kind, _, more = line.removeprefix(_FENCE).partition(" ")
-            block = []
-            for _, inside in lines:
-                if inside == _FENCE:
-                    break
-                block.append(inside)
+            kind = line.removeprefix(_FENCE)
+            block = list(itertools.takewhile(_FENCE.__ne__, (inside for _, inside in lines)))
             if kind == "console":
-                _take(page, block, reason, where)
-                reason = ""
-            elif more:
-                name, _, host = more.partition(" on ")
-                page.add(File(host, name, "\n".join([*block, ""])), where)
-    if reason:
-        raise PageError(f"{path.name}: 'not run' without a block behind it")
+                _take(page, block, reason, where, is_choice=is_choice)
+                reason, is_choice = "", False
+            else:
+                _take_file(page, kind, block, where)
+    if reason or is_choice:
+        raise PageError(f"{path.name}: a comment for a console block, without one behind it")
     return page
+
+
+def _take_file(page: Page, kind: str, block: list[str], where: str) -> None:
+    """Take in a block that has no commands: a file that is written, or one that is only shown."""
+    language, _, more = kind.partition(" ")
+    if language not in _FILES:
+        names = ", ".join(sorted(_FILES))
+        raise PageError(f"{where}: a block {kind!r}; use console, or one of {names}")
+    if more:
+        name, _, host = more.partition(" on ")
+        page.add(File(host, name, "\n".join([*block, ""])), where)
 
 
 def _note(page: Page, kind: str, text: str, where: str) -> str:
@@ -115,6 +147,10 @@ def _note(page: Page, kind: str, text: str, where: str) -> str:
         return text
     if kind == "lab":
         page.scenes.append(Scene(f"{page.name}-{len(page.scenes) + 1}", text))
+    elif kind == "before":
+        _take(page, [text], "", where, is_choice=False)
+    elif kind == "stop":
+        page.add(Stop(text), where)
     elif found := re.fullmatch(r"(\S+) from (\S+) to (\S+)", text):
         page.add(Carry(*found.groups()), where)
     else:
@@ -122,15 +158,20 @@ def _note(page: Page, kind: str, text: str, where: str) -> str:
     return ""
 
 
-def _take(page: Page, block: list[str], reason: str, where: str) -> None:
+def _take(page: Page, block: list[str], reason: str, where: str, *, is_choice: bool) -> None:
     command: Command | None = None
     for line in block:
         if prompt := _PROMPT.match(line):
-            command = Command(prompt[1], prompt[3], where)
+            host, text = prompt[1], prompt[3]
+            command = Command(host, text, where)
             if reason:
-                page.left_out.append((command.line, reason))
-            else:
-                page.add(command, where)
+                page.left_out.append((text, reason))
+                continue
+            if not host:
+                raise PageError(f"{where}: {text}: at which host?")
+            if is_choice:
+                page.add(Stop(host), where)
+            page.add(command, where)
         elif command is None:
             raise PageError(f"{where}: output before a command: {line!r}")
         else:

@@ -162,6 +162,6 @@ class HintListener(IcmpListener[Hint]):
         self.listen(socket.AF_INET6, lambda packet, _: read_ipv6(packet))
         if not self.is_allowed:
             log.get("session").warning(
-                "cannot read ICMP (needs CAP_NET_RAW): a lower path MTU is noticed later,  "
+                "cannot read ICMP (needs CAP_NET_RAW): a lower path MTU is noticed later, "
                 "and never for plain WireGuard peers"
             )

@@ -7,7 +7,8 @@ from ipaddress import ip_network
 import pytest
 
 from fastun.config.networks import parse_networks
-from fastun.config.peer import MAX_KEEPALIVE_S, parse_keepalive, parse_name
+from fastun.config.peer import parse_keepalive, parse_name
+from fastun.config.ranges import KEEPALIVE_MAX_S
 from fastun.errors import ConfigError
 
 
@@ -51,9 +52,9 @@ def test_bits_beyond_the_length_and_a_prefix_twice_are_refused() -> None:
         parse_networks(["10.9.0.2", "10.9.0.2/32"], "allowed_ips")
 
 
-@pytest.mark.parametrize("seconds", [0, 1, MAX_KEEPALIVE_S])
+@pytest.mark.parametrize("seconds", [0, 1, KEEPALIVE_MAX_S])
 def test_a_keepalive_is_a_number_of_16_bits(seconds: int) -> None:
     assert parse_keepalive(seconds, "keepalive") == seconds
-    for outside in (-1, MAX_KEEPALIVE_S + 1):
+    for outside in (-1, KEEPALIVE_MAX_S + 1):
         with pytest.raises(ConfigError):
             parse_keepalive(outside, "keepalive")

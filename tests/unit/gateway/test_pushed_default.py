@@ -18,7 +18,7 @@ from fastun.host.wanted import Applied
 from fastun.peers.peer import Peer
 
 if TYPE_CHECKING:
-    from fastun.config.push_settings import Accept
+    from fastun.config.vocabulary import Accept
     from fastun.host.device import Device
 
 

@@ -38,6 +38,7 @@ WITHOUT: dict[str, str] = {
         """,
     # what this process, or one of its own of the same user, has made
     "our own": """
+        config/manual.py:_text config/manual.py:manual config/reference.py:renewed
         gateway/live_parts.py:_part host/process/gateway_files.py:GatewayPeers.peers
         host/process/reading.py:Reading.read
         host/hooks/process.py:HookProcess.serve
