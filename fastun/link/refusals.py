@@ -125,9 +125,9 @@ class Refusals:
         text = f"the peer's clock is {behind_s:.0f} s behind that of its last handshake"
         ahead_s = its_s + behind_s - time.time()
         if ahead_s > AHEAD_S:  # it is right now, and was not
-            text += (
-                f", which was {ahead_s:.0f} s ahead of ours; in a fleet 'fastun peer set"
-                f" {slotted.peer.name} --reset-timestamp' lets it in, else a restart of this server"
+            text = (
+                f"its clock was {ahead_s:.0f} s ahead at its last handshake; 'peer set"
+                " --reset-timestamp' in a fleet, else a restart here, lets it in"
             )
         slotted.errors.note(Reason.OLD_TIMESTAMP, text)
 
