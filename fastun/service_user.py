@@ -8,6 +8,7 @@ to read. So root trusts this user's files, and gives it what it makes in its dir
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -34,6 +35,15 @@ def find() -> Numbers | None:
         if name == NAME and user.isdecimal() and group.isdecimal() and int(user) != 0:
             return Numbers(int(user), int(group))
     return None
+
+
+def how_to_let_it_read(path: Path) -> str:
+    """Return the rest of a complaint where this process is the service; empty where not."""
+    service = find()
+    if service is None or service.user != os.geteuid():
+        return ""
+    quoted = shlex.quote(str(path))
+    return f"; run: chgrp {NAME} {quoted} && chmod 640 {quoted}"
 
 
 def give(made: int, directory: Path) -> None:

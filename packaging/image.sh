@@ -6,7 +6,7 @@
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-version=$(sed -n 's/^__version__.* = "\(.*\)"$/\1/p' "$here/fastun/__init__.py")
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$here/fastun/__init__.py")
 container=$here/packaging/container
 set -- "$@" -f "$container/Containerfile" -t fastun -t "fastun:$version" "$here"
 

@@ -1,5 +1,7 @@
 """Measure this checkout beside another one of fastun: what a change costs, or gains.
 
+Or beside itself with nothing confined: what that costs.
+
 Both versions are up at once and take turns, and the one that is measured first changes from round
 to round. What counts is the ratio within a round: a machine that is busy for a while is so for
 both. Of the rounds' ratios the median is shown, with an interval that holds the true one with a
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 # With six rounds the whole span is 97 % sure; with nine the least and the most can be left out.
 ROUNDS = 9
 ROUNDS_MIN = 6
+UNCONFINED = (sys.executable, "-m", "bench.tunnel.programs.unconfined")
 # A ratio whose interval does not reach this far is a loss, not noise.
 LEAST_RATIO = 0.97
 _UNSURE = 0.05
@@ -126,7 +130,7 @@ def program_of(checkout: Path) -> Path:
     return program
 
 
-def _pairs(other: Path) -> list[tuple[Case, Case]]:
+def _pairs(other: Sequence[str]) -> list[tuple[Case, Case]]:
     def case(version: str, title: str, wire: str, scheme: Scheme, program: tuple[str, ...]) -> Case:
         start = partial(fastun.start, wire=wire, scheme=scheme, program=program)
         return Case(f"{version}-{wire}-{scheme}"[:20], f"{title}, {version}", OURS, start)
@@ -134,13 +138,13 @@ def _pairs(other: Path) -> list[tuple[Case, Case]]:
     return [
         (
             case("this", title, wire, scheme, ()),
-            case("other", title, wire, scheme, (str(other),)),
+            case("other", title, wire, scheme, tuple(other)),
         )
         for title, wire, scheme in _WIRES
     ]
 
 
-def measure(other: Path, settings: Settings, console: Console) -> list[Comparison]:
+def measure(other: Sequence[str], settings: Settings, console: Console) -> list[Comparison]:
     """Measure both versions on every wire. Raises FastunError."""
     pairs = _pairs(other)
     with ExitStack() as stack:
@@ -165,7 +169,13 @@ def main(arguments: Sequence[str], console: Console) -> int:
     parser = argparse.ArgumentParser(
         prog="./run bench against", description="Measure this checkout beside another version's."
     )
-    parser.add_argument("checkout", type=Path, metavar="CHECKOUT", help="built by its own ./run")
+    other = parser.add_mutually_exclusive_group(required=True)
+    other.add_argument(
+        "checkout", type=Path, nargs="?", metavar="CHECKOUT", help="built by its own ./run"
+    )
+    other.add_argument(
+        "--unconfined", action="store_true", help="this checkout, with no process confined"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
     parser.add_argument("--seconds", type=int, default=1, metavar="S", help="of one transfer")
     chosen = parser.parse_args(arguments)
@@ -178,6 +188,7 @@ def main(arguments: Sequence[str], console: Console) -> int:
         n_trials=4,
         socket_buffer_bytes=socket_buffer_bytes(),
     )
-    comparisons = measure(program_of(chosen.checkout), settings, console)
+    program = UNCONFINED if chosen.unconfined else (str(program_of(chosen.checkout)),)
+    comparisons = measure(program, settings, console)
     console.print(as_grid(comparisons, chosen.rounds).as_table())
     return 1 if any(one.is_loss for one in comparisons) else 0

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from fastun import private_file
+from fastun import private_file, service_user
 from fastun.config import key_text
 from fastun.config.sections.base import Secret, Section
 from fastun.config.sections.interface import InterfaceSection
@@ -77,7 +77,9 @@ def reading(path: Path, parse: Callable[[str, Path], Document] | None = None) ->
             content = file.read(_MAX_FILE_BYTES + 1)
             status = os.fstat(file.fileno())  # By its path it could be another file by now.
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = str(error.strerror if isinstance(error, OSError) else error)
+        if isinstance(error, PermissionError):
+            reason += service_user.how_to_let_it_read(path)
         raise ConfigError(f"cannot read configuration {quote(str(path))}: {reason}") from None
     if len(content) > _MAX_FILE_BYTES:
         raise ConfigError(

@@ -6,6 +6,7 @@ finding      one finding, and what the checks look at
 kernel       the kernel, the processor and the libraries
 network      ports and settings of the network
 workers      what this host confines a gateway's workers to
+confinement  the same of the gateway, and what the host process keeps
 files        the state and the run directory
 probe        what this kernel does to super-packets, tried
 gcrypt       what libgcrypt can do, asked in a process of its own

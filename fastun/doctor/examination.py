@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fastun.doctor import files, kernel, kill_switch, network, resolving, workers
+from fastun.doctor import confinement, files, kernel, kill_switch, network, resolving, workers
 from fastun.doctor.finding import Finding, Subject, finding, named
 from fastun.errors import FastunError
 
@@ -25,6 +25,8 @@ CHECKS: dict[str, Check] = {
     "cipher": kernel.cipher,
     "libgcrypt": kernel.libgcrypt,
     "workers": workers.confinement,
+    "gateway": confinement.gateway,
+    "host process": confinement.host_process,
     "locked memory": kernel.locked_memory,
     "open files": kernel.open_files,
     "state": files.state_directory,

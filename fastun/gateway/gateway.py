@@ -55,6 +55,7 @@ from fastun.link.listening import Listening
 from fastun.link.local_end import LocalEnd
 from fastun.link.names import Names
 from fastun.link.outside import Outside
+from fastun.link.peer_lanes import has_one_lane
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.push_updates import PushUpdates
 from fastun.link.stream.acceptor import ConnectionCounts
@@ -318,6 +319,8 @@ class Gateway:
     def _on_changed(self, slotted: SlottedPeer, was: Peer) -> None:
         if slotted.peer.endpoints != was.endpoints and self.datagrams is not None:
             self.datagrams.try_endpoints(slotted.slot)
+        if has_one_lane(slotted.peer.terms):
+            self.links.keep_first(slotted.slot, "the peer has a rate limit now")
         self.push_updates.look_at(slotted.slot)  # its addresses, of its allowed IPs
 
     async def _watch_sessions(self, quiet: Quiet) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
+
+from msgspec import structs
+
 from fastun.config.settings import Settings
 from fastun.gateway.peer_sync import PeerSync
 from fastun.link import hello
 from fastun.link.key_exchange import KeyExchange
+from fastun.link.peer_lanes import has_one_lane
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.stream.handshake import (
     Handshaker,
@@ -35,9 +40,13 @@ def handshaker_for(
     if settings.wire == "plain":
         return PlainHandshaker(peers, hello.own(settings, offload_max))
 
+    bundle = secrets.randbits(62) if settings.role == "connect" else 0
+
     def hello_for(slotted: SlottedPeer) -> hello.Hello:
         push = sync.push_to(slotted) if settings.role == "serve" else None
-        return hello.own(sync.settings, offload_max, push)
+        ours = hello.own(sync.settings, offload_max, push)
+        n_lanes = 1 if has_one_lane(slotted.peer.terms) else settings.lanes
+        return structs.replace(ours, lanes=n_lanes, bundle=bundle)
 
     plain = hello.format_without_peer(settings) if settings.mode == "tun" else None
     timestamps = Timestamps(files, sync.own.public)

@@ -20,6 +20,7 @@ from fastun.link.names import refuse_missing
 from fastun.link.outside import Outside
 from fastun.link.preference import Preference
 from fastun.link.stream.acceptor import Acceptor, ConnectionCounts
+from fastun.link.stream.beside import BesideDialler
 from fastun.link.stream.dialler import Dialler
 from fastun.link.stream.half_open import make_way
 from fastun.link.stream.handshake import Handshaker
@@ -55,7 +56,9 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         dialler = Dialler(
             lambda: _streams(owner.settings), owner.handshaker, owner, outside, wanted
         )
-        return [*tasks, *choices, dialler.run()]
+        beside = BesideDialler(owner.handshaker, owner, outside, owner.links)
+        also = [beside.run()] if len(owner.lanes.all) > 1 else []
+        return [*tasks, *choices, dialler.run(), *also]
     if owner.datagrams is not None:
         owner.datagrams.begin_all()
         if settings.role == "serve":

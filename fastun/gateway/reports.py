@@ -29,6 +29,7 @@ from fastun.lane.messages import (
     UdpHandshakeCame,
     WorkerFailed,
 )
+from fastun.lane.ways import WaysSet
 from fastun.lane.worker_process import WorkerProcess
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.offload_log import OffloadLog
@@ -52,6 +53,7 @@ SENDERS: Final[dict[type[ToGateway], tuple[str, ...]]] = {
     OffloadChanged: ("link-writer", "tun-writer"),
     LinkEnded: ("link-reader", "link-writer", "tun-reader"),  # whoever gets its socket
     DeviceGone: ("tun-reader", "tun-writer"),
+    WaysSet: ("tun-reader",),
 }
 
 REASON_CHARS_MAX: Final = 200
@@ -153,6 +155,10 @@ class Reports:
     @handle.register
     def _link_ended(self, message: LinkEnded) -> None:
         self._links.end(message.slot, _cut(message.reason), message.link_id)
+
+    @handle.register
+    def _ways_set(self, message: WaysSet) -> None:
+        self._links.of_peers.on_set(message.slot, message.number)
 
     @handle.register
     def _device_gone(self, message: DeviceGone) -> None:

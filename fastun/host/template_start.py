@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fastun.host.users import Users
 
-_MODULE = "fastun.lane.template_process"
+MODULE = "fastun.lane.template_process"
 
 
 def started(users: Users, gateway_pid: int) -> tuple[int, socket.socket]:
@@ -37,7 +37,7 @@ def started(users: Users, gateway_pid: int) -> tuple[int, socket.socket]:
         numbers = (theirs.fileno(), gateway_pid, users.user, users.group)
         # -I: neither the environment nor the current directory has a say in what is imported.
         # -u: a line that does not fit a full stderr is lost at once, and does not block it.
-        arguments = [sys.executable, "-I", "-u", "-m", _MODULE, *map(str, numbers)]
+        arguments = [sys.executable, "-I", "-u", "-m", MODULE, *map(str, numbers)]
         environment = [f"{name}={value}" for name, value in os.environ.items()]
         with _stderr() as stderr:
             pid = native.start_process(

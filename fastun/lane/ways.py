@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from fastun.lane.messages import ToWorker
+from fastun.lane.messages import ToGateway, ToWorker
 
 
 class SetWays(ToWorker, frozen=True, tag="set-ways"):
     """To a tun-reader: these lanes carry the peer; none: lane 0 is to ask for a session.
 
     ``by_flow``: each flow has one of them, else a frame's own lane is taken where it is one.
+    ``number`` is answered by WaysSet; 0: not at all.
     """
 
     slot: int
     lanes: tuple[int, ...]
     by_flow: bool
+    number: int = 0
+
+
+class WaysSet(ToGateway, frozen=True, tag="ways-set"):
+    """A tun-reader has acted on SetWays, and on all that it was sent before."""
+
+    slot: int
+    number: int

@@ -48,7 +48,8 @@ from fastun.lane.messages import (
     ToGateway,
 )
 from fastun.lane.switch import attach_switch
-from fastun.lane.ways import SetWays
+from fastun.lane.ways import SetWays, WaysSet
+from fastun.lane.written import writers_of
 from fastun.native import Wire
 from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
@@ -79,7 +80,7 @@ class Worker:
         if role == "link-writer":  # all that it could do with it is to write packets to this host
             os.close(device_fd)
             device_fd = -1
-        writers = _writers(role, boot)
+        writers = writers_of(role, boot)
         macs, hairpin = attach_switch(switch_fds, boot.hairpin_bytes) or (None, None)
         self.stats = native.Stats.attach(stats_fd, writers)
         self._loop = _loop.Loop(
@@ -190,9 +191,9 @@ class Worker:
             return
         if not isinstance(error.message, AttachLink):
             raise error
-        slot = error.message.slot
+        slot, link_id = error.message.slot, error.message.link_id
         self._detach(slot)
-        self._send(LinkEnded(slot, error.message.link_id, "a worker has too many open files"))
+        self._send(LinkEnded(slot, link_id, "a worker has too many open files"))
 
     def _detach(self, slot: int) -> None:
         self._loop.detach_link(slot)
@@ -256,6 +257,8 @@ class Worker:
     @act.register
     def _set_ways(self, message: SetWays, _: list[int]) -> None:
         self._loop.set_ways(message.slot, message.lanes, by_flow=message.by_flow)
+        if message.number:
+            self._send(WaysSet(message.slot, message.number))
 
     @act.register
     def _set_sending_key(self, message: SetSendingKey, _: list[int]) -> None:
@@ -342,9 +345,3 @@ class Worker:
     @act.register
     def _send_message(self, message: SendMessage, _: list[int]) -> None:
         self._loop.send_message(message.slot, message.message)
-
-
-def _writers(role: str, boot: Boot) -> tuple[str, ...]:
-    """Return as which roles this one writes figures: a reader does its sleeping writer's steps."""
-    writer = {"tun-reader": "link-writer", "link-reader": "tun-writer"}.get(role)
-    return (role, writer) if writer is not None and boot.waiting.hands_over else (role,)

@@ -55,7 +55,7 @@ class EndpointWatch:
         is_due = now_s - self._all_seen_s >= interval_s
         if is_due:
             self._all_seen_s, self._has_changed = now_s, False
-        for link in list(self._links.by_slot.values()):
+        for link in self._links.of_peers.all():
             if link.connection is None:
                 self._look_at_datagrams(link, is_due=is_due)
             elif is_due or (self._links.dials and self._paths.is_new(link)):

@@ -25,6 +25,8 @@ class Established:
     keys: SessionKeys | None = field(default=None, repr=False)
     n_opened: int = 0  # counters of the peer's that are used up
     aead: Aead = Aead.CHACHA20_POLY1305
+    number: int = 0  # of the connection, among those of its bundle
+    bundle: int = 0
 
     def take_keys(self) -> SessionKeys:
         """Return the keys of a sealed handshake, and forget them."""

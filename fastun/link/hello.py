@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -114,8 +114,21 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     offload: tuple[str, ...]
     message_max: int
     aeads: tuple[str, ...] = ()
+    # On streams: how many connections it may have to this peer, which one this is, and of which
+    # bundle (peer_lanes.py). Of an older peer's there is one.
+    lanes: Annotated[int, msgspec.Meta(ge=1, le=255)] = 1
+    lane: Annotated[int, msgspec.Meta(ge=0, le=254)] = 0
+    bundle: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
     abilities: frozenset[Ability] = frozenset(each for each in Ability if each.unsaid)
     push: Push | None = None
+
+
+_OF_SEVERAL = {"lanes": 1, "lane": 0, "bundle": 0}
+
+
+def on_datagrams(ours: Hello) -> Hello:
+    """Return our hello as it goes to a peer on UDP, where there is one lane."""
+    return msgspec.structs.replace(ours, **_OF_SEVERAL)
 
 
 def own(settings: Settings, offload_max: Offload, push: Push | None = None) -> Hello:
@@ -149,6 +162,9 @@ def encode(hello: Hello) -> bytes:
     """Return the hello as a message."""
     fields: dict[str, Any] = msgspec.to_builtins(hello)
     del fields["abilities"]
+    for key, unsaid in _OF_SEVERAL.items():  # a side that has one lane says what older ones say
+        if fields[key] == unsaid:
+            del fields[key]
     said = {str(ability): ability in hello.abilities for ability in Ability}
     return TYPE + codec.pack({**fields, **said})
 

@@ -8,77 +8,37 @@ stream is still read for a moment: what the peer has put into it arrives.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
 import time
 from collections.abc import Callable
-
-import msgspec
 
 from fastun import log
 from fastun.lane.lane import Lane
 from fastun.lane.lanes import Lanes
 from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
-from fastun.lane.ways import SetWays
 from fastun.lane.worker_process import WorkerProcess
 from fastun.link import hello
 from fastun.link.address_turns import AddressTurns
-from fastun.link.ended import Ended
 from fastun.link.established import Established
-from fastun.link.hello import Ability
+from fastun.link.lingering import Lingering, hang_up
+from fastun.link.link import Link
+from fastun.link.peer_lanes import PeerLanes
 from fastun.link.peer_slots import SlottedPeer
 from fastun.native import Wire
 from fastun.session.protocol import REJECT_AFTER_TIME_S
-from fastun.vocabulary import Transport
 
 # How the reason of links that have ended with a worker's death ends.
 WORKER_DIED = " died"
 
 LINK_ROLES = ("link-reader", "link-writer")
 
-# What is still in the sockets when a peer changes to UDP is some round trips of data.
-LINGER_S = 5.0
-
-
-class Link(msgspec.Struct):
-    """One connection, or one peer's datagrams, that the lane carries.
-
-    ``path_mtu`` is that of the path outside, in bytes; 0 on a stream.
-    """
-
-    id: int
-    slotted: SlottedPeer
-    connection: socket.socket | None  # None on UDP
-    remote: str
-    link_format: LinkFormat
-    peer_software: str
-    lane: Lane
-    abilities: frozenset[Ability] = frozenset()  # of the peer's hello, if it has said one
-    path_mtu: int = 0
-    is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
-    since: float = msgspec.field(default_factory=time.time)  # Unix time
-    ended: Ended = msgspec.field(default_factory=Ended)
-    end_reason: str = ""  # also empty where UDP has taken over
-
-    @property
-    def slot(self) -> int:
-        """The slot of its peer."""
-        return self.slotted.slot
-
-    @property
-    def peer_name(self) -> str:
-        """The name of its peer."""
-        return self.slotted.peer.name
-
-    @property
-    def transport(self) -> Transport:
-        """What carries it."""
-        return "udp" if self.connection is None else "tcp"
-
 
 class LinkTable:
-    """All links. Changed on the event loop only; reading ``by_slot`` is safe from any thread."""
+    """All links. Changed on the event loop only; reading ``by_slot`` is safe from any thread.
+
+    A peer that has several lanes, as this side has, may have a stream in each. ``by_slot`` has the
+    oldest of them: it is up while that one or any other is.
+    """
 
     def __init__(self, lanes: Lanes, default_format: LinkFormat, *, dials: bool = False) -> None:
         """Begin without links; unsealed wires lay out ``default_format`` while there is none.
@@ -88,13 +48,15 @@ class LinkTable:
         self.by_slot: dict[int, Link] = {}
         self.n_established = 0
         self.n_reconnects = 0  # of peers that had a link before
-        self._lingering: dict[int, tuple[Link, asyncio.TimerHandle]] = {}
+        self._n_made = 0
+        self._lingering = Lingering()
         self._names_seen: set[str] = set()
-        self._ended: dict[int, tuple[Lane, float]] = {}  # by slot, time.monotonic()
+        self._ended: dict[tuple[int, int], float] = {}  # by slot and lane, time.monotonic()
         self._address_turns = AddressTurns()
         self.dials = dials
         self.on_change: Callable[[Link, bool], None] = lambda *_: None  # it has come, or gone
         self.lanes = lanes
+        self.of_peers = PeerLanes(lanes, by_flow=dials)
         self._default_format = default_format
         self._is_sealed = default_format.wire == Wire.WIREGUARD
         self._log = log.get("link")
@@ -104,23 +66,25 @@ class LinkTable:
     def attach_stream(
         self, established: Established, connection: socket.socket, remote: str
     ) -> Link:
-        """Carry a connection, in place of the peer's last link; the table owns it now.
+        """Carry a connection, in place of the peer's links of other bundles; the table owns it now.
 
-        OSError where no descriptor is left to hand it to the workers; the link has ended then.
+        Its lane is announced when its workers have the key: ``of_peers``. OSError where no
+        descriptor is left to hand it to the workers; the link has ended then.
         """
         slot = established.slotted.slot
-        self._stop_lingering(slot)
-        self._end_replaced(slot, remote)
+        lane = self.lanes.of_stream(slot, established.number)
+        self._lingering.stop(slot)
+        self._end_replaced(established, lane, remote)
         link = self._make(
-            self.lanes.of_stream(slot),
+            lane,
             established.slotted,
             established.link_format,
             remote,
             connection,
         )
-        link.peer_software = established.software
+        link.peer_software, link.bundle = established.software, established.bundle
         if established.hello is not None:
-            link.abilities = established.hello.abilities
+            link.abilities, link.n_lanes = established.hello.abilities, established.hello.lanes
         message = AttachLink(slot, link.id, established.link_format)
         try:
             for role in LINK_ROLES:
@@ -130,14 +94,22 @@ class LinkTable:
         except OSError as error:
             self.end(slot, f"cannot pass it to the workers: {error.strerror}", link.id)
             raise
-        self.lanes.set_ways(self._ways(slot))
-        self._log_up(link)
+        if link is self.by_slot[slot]:
+            self._log_up(link)
+        else:
+            self._log.debug("carried by one more lane", peer=link.peer_name, lane=lane.index)
         return link
 
-    def _end_replaced(self, slot: int, remote: str) -> None:
-        """End the link that a new stream replaces, if there is one, and say which side did so."""
+    def _end_replaced(self, established: Established, lane: Lane, remote: str) -> None:
+        """End the links that a new stream replaces, if there are any, and say which side did so."""
+        slot, bundle = established.slotted.slot, established.bundle
         replaced = self.by_slot.get(slot)
         if replaced is None:
+            return
+        if bundle != 0 and replaced.bundle == bundle:
+            for link in self.of_peers.of(slot):
+                if link.lane is lane:
+                    self.end(slot, "the connection of its lane was made again", link.id)
             return
         if replaced.transport == "udp":
             reason = "TCP has taken over from UDP"
@@ -156,18 +128,20 @@ class LinkTable:
 
     def attach_datagrams(self, slotted: SlottedPeer, link_format: LinkFormat, remote: str) -> Link:
         """Carry a peer on UDP, in place of its last link. Its keys are not touched."""
-        replaced = self.by_slot.get(slotted.slot)
+        replaced = self.of_peers.of(slotted.slot)
+        for each in replaced:
+            self.of_peers.remove(each)
+            for role in ("link-writer", "tun-reader") if each.lane is not self.lanes.first else ():
+                each.lane.send(role, DetachLink(slotted.slot))
+        self.by_slot.pop(slotted.slot, None)
         link = self._make(self.lanes.first, slotted, link_format, remote, None)
-        if replaced is not None and replaced.lane is not link.lane:
-            for role in ("link-writer", "tun-reader"):
-                replaced.lane.send(role, DetachLink(slotted.slot))
         message = AttachLink(slotted.slot, link.id, link_format)
         for role in ("link-writer", "tun-reader"):
             link.lane.send(role, message)
-        self.lanes.set_ways(self._ways(slotted.slot))
+        self.of_peers.announce(link)
         self._log_up(link)
-        if replaced is not None:
-            self._linger(replaced)
+        for each in replaced:
+            self._lingering.add(each)
         return link
 
     def _make(
@@ -178,12 +152,9 @@ class LinkTable:
         remote: str,
         connection: socket.socket | None,
     ) -> Link:
-        name = slotted.peer.name
-        self.n_established += 1
-        self.n_reconnects += name in self._names_seen
-        self._names_seen.add(name)
+        self._n_made += 1
         link = Link(
-            id=self.n_established,
+            id=self._n_made,
             lane=lane,
             slotted=slotted,
             connection=connection,
@@ -191,8 +162,13 @@ class LinkTable:
             link_format=link_format,
             peer_software=hello.PLAIN_WIREGUARD,
         )
-        self.by_slot[slotted.slot] = link
-        self.on_change(link, True)
+        self.of_peers.add(link)
+        if slotted.slot not in self.by_slot:
+            self.by_slot[slotted.slot] = link
+            self.n_established += 1
+            self.n_reconnects += link.peer_name in self._names_seen
+            self._names_seen.add(link.peer_name)
+            self.on_change(link, True)
         return link
 
     def _log_up(self, link: Link) -> None:
@@ -210,28 +186,41 @@ class LinkTable:
     # -- ending -------------------------------------------------------------------------------
 
     def end(self, slot: int, reason: str, link_id: int | None = None) -> None:
-        """End the peer's link, if it has one (and it is ``link_id``, where that is given)."""
-        lingering = self._lingering.get(slot)
-        if lingering is not None and link_id == lingering[0].id:
-            self._stop_lingering(slot)
+        """End the peer's links, if it has any, or that which is ``link_id``."""
+        if link_id in self._lingering:
+            self._lingering.stop(slot, link_id)
             return
-        link = self.by_slot.get(slot)
-        if link is None or link_id not in (None, link.id):
-            return
-        del self.by_slot[slot]
+        for link in reversed(self.of_peers.of(slot)):  # the one that is shown at last
+            if link_id in (None, link.id):
+                self._end(link, reason)
+
+    def _end(self, link: Link, reason: str) -> None:
+        slot = link.slot
+        self.of_peers.remove(link)
         link.lane.send("link-writer", DetachLink(slot))
         if self._is_sealed:
             link.lane.send("tun-reader", DetachLink(slot))
-            self._ended[slot] = (link.lane, time.monotonic())
+            self._ended[slot, link.lane.index] = time.monotonic()
         if link.connection is not None:
             link.lane.send("link-reader", DetachLink(slot))
-            _hang_up(link.connection)
-        self.lanes.set_ways(self._ways(slot))
-        self._stop_lingering(slot)
+            hang_up(link.connection)
         link.end_reason = reason
-        self.on_change(link, False)
+        others = self.of_peers.of(slot)
+        if others:
+            others[0].since = min(others[0].since, link.since)  # the peer was up all the time
+            self.by_slot[slot] = others[0]
+            self._log.debug("lane lost", peer=link.peer_name, lane=link.lane.index, reason=reason)
+        else:
+            del self.by_slot[slot]
+            self._lingering.stop(slot)
+            self.on_change(link, False)
+            self._log.info("down", peer=link.peer_name, remote=link.remote, reason=reason)
         link.ended.set()
-        self._log.info("down", peer=link.peer_name, remote=link.remote, reason=reason)
+
+    def keep_first(self, slot: int, reason: str) -> None:
+        """End the peer's links but the oldest."""
+        for link in self.of_peers.of(slot)[1:]:
+            self.end(slot, reason, link.id)
 
     def forget_old_keys(self) -> None:
         """Have the link-reader wipe the keys of links that ended so long ago that none opens.
@@ -240,57 +229,31 @@ class LinkTable:
         knows its keys already.
         """
         now_s = time.monotonic()
-        for slot, (lane, ended_s) in list(self._ended.items()):
+        for (slot, lane), ended_s in list(self._ended.items()):
             if now_s - ended_s >= REJECT_AFTER_TIME_S:
-                del self._ended[slot]
-                if slot not in self.by_slot:
-                    lane.send("link-reader", ForgetReceivingKeys(slot))
+                del self._ended[slot, lane]
+                if all(link.lane.index != lane for link in self.of_peers.of(slot)):
+                    self.lanes.all[lane].send("link-reader", ForgetReceivingKeys(slot))
 
     def leave(self, slot: int, reason: str) -> None:
         """End the link of a peer that leaves its slot, whose keys are then another's."""
         self.end(slot, reason)
-        self._ended.pop(slot, None)
+        self._ended = {key: at for key, at in self._ended.items() if key[0] != slot}
 
     def end_all(self, reason: str) -> None:
         """End every link."""
         for slot in list(self.by_slot):
             self.end(slot, reason)
-        for slot in list(self._lingering):
-            self._stop_lingering(slot)
+        self._lingering.stop()
 
     def end_streams(self, reason: str, lane: int) -> None:
         """End every stream of a lane."""
-        for slot, link in list(self.by_slot.items()):
+        for link in self.of_peers.all():
             if link.connection is not None and link.lane.index == lane:
-                self.end(slot, reason)
-        for slot, (link, _) in list(self._lingering.items()):
-            if link.lane.index == lane:
-                self._stop_lingering(slot)
-
-    def _linger(self, link: Link) -> None:
-        """Go on reading a stream that is not written any more."""
-        if link.connection is None:
-            return
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(LINGER_S, self._stop_lingering, link.slot)
-        self._lingering[link.slot] = (link, timer)
-        link.ended.set()
-
-    def _stop_lingering(self, slot: int) -> None:
-        link, timer = self._lingering.pop(slot, (None, None))
-        if link is None or timer is None or link.connection is None:
-            return
-        timer.cancel()
-        link.lane.send("link-reader", DetachLink(slot))
-        _hang_up(link.connection)
-        self._log.debug("old stream drained and closed", peer=link.peer_name, remote=link.remote)
+                self.end(link.slot, reason, link.id)
+        self._lingering.stop(lane=lane)
 
     # -- workers ------------------------------------------------------------------------------
-
-    def _ways(self, slot: int) -> SetWays:
-        """Return which lanes carry the peer. The dialling side decides where a flow goes."""
-        link = self.by_slot.get(slot)
-        return SetWays(slot, () if link is None else (link.lane.index,), by_flow=self.dials)
 
     def tell_worker(self, worker: WorkerProcess) -> None:
         """Send a fresh worker what its predecessor knew of the links.
@@ -301,15 +264,14 @@ class LinkTable:
         if not self._is_sealed:
             self._tell_unsealed(worker)
             return
-        for link in self.by_slot.values():
+        for link in self.of_peers.all():
             if link.lane.index != worker.lane:
                 continue
             fd = -1 if link.connection is None else link.connection.fileno()
             if worker.role == "tun-reader" or (worker.role == "link-writer" and fd < 0):
                 worker.send(AttachLink(link.slot, link.id, link.link_format), fd)
         if worker.role == "tun-reader":
-            for slot in self.by_slot:
-                self.lanes.set_ways(self._ways(slot), self.lanes.all[worker.lane])
+            self.of_peers.tell(worker)
 
     def _tell_unsealed(self, worker: WorkerProcess) -> None:
         if worker.role == "tun-writer":
@@ -323,8 +285,4 @@ class LinkTable:
             worker.send(AttachLink(0, 0 if link is None else link.id, link_format))
 
 
-def _hang_up(connection: socket.socket) -> None:
-    # The workers hold duplicates of the descriptor; this ends the stream for all of them.
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-    connection.close()
+__all__ = ["LINK_ROLES", "WORKER_DIED", "Link", "LinkTable"]

@@ -1,8 +1,8 @@
-"""A server with several lanes, and clients of one: each client's link is in one of them.
+"""A server with two lanes, and clients of one and of three.
 
-server, --lanes 2   ===veth===  ant, bee (tcp), cat (udp), each a host with fastun connect
-  lane 0: ant, cat (UDP)
-  lane 1: bee
+server   ===veth===  ant, bee (tcp), cat (udp), dog (tcp, --lanes 3), each a host of its own
+  lane 0: ant, cat, dog's second connection
+  lane 1: bee, dog's first
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from fastun.lab.tunnel import Transport
 
 SERVER_INNER = "10.99.0.1"
-CLIENTS: dict[str, Transport] = {"ant": "tcp", "bee": "tcp", "cat": "udp"}
+CLIENTS: dict[str, Transport] = {"ant": "tcp", "bee": "tcp", "cat": "udp", "dog": "tcp"}
 N_LANES = 2
+OF_DOG = ("--lanes", "3")
 
 
 class Network(NamedTuple):
@@ -61,7 +62,10 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
             client = lab.host(name)
             lab.wire(host, client, [f"10.0.{n}.1/24"], [f"10.0.{n}.2/24"])
             file = add_peer(server, name, f"10.0.{n}.1", transport)
-            clients[name] = start_gateway(client, directory, "connect", str(file), wire="wireguard")
+            arguments = OF_DOG if name == "dog" else ()
+            clients[name] = start_gateway(
+                client, directory, "connect", str(file), *arguments, wire="wireguard"
+            )
         for client in clients.values():
             wait_until(lambda c=client: answers_ping(c.host, SERVER_INNER), "up", timeout_s=20)
         yield Network(server, clients)
@@ -121,6 +125,48 @@ def test_a_peer_that_is_removed_is_gone_from_every_lane(network: Network) -> Non
     assert all(answers_ping(each.host, SERVER_INNER) for each in network.clients.values())
 
 
+# -- a connection a lane ----------------------------------------------------------------------
+
+
+def test_a_client_of_several_lanes_has_a_connection_in_each_that_both_have(
+    network: Network,
+) -> None:
+    server, dog = network.server, network.clients["dog"]
+    wait_until(lambda: connections_of(dog) == N_LANES, "both connections")
+    before = packets_by_lane(server, "link-reader")
+    flows = [
+        start_transfer(dog.host, server.host, SERVER_INNER, n_bytes=10**6, port=7200 + n)
+        for n in range(16)
+    ]
+    assert all(flow.result(timeout=60).is_exact for flow in flows)
+    carried = [
+        now - was for now, was in zip(packets_by_lane(server, "link-reader"), before, strict=True)
+    ]
+    print(carried)  # noqa: T201
+    assert min(carried) > sum(carried) / 8
+    assert_each_lane_adds_up(server)
+    assert_each_lane_adds_up(dog)
+
+
+@pytest.mark.parametrize("lane", range(N_LANES))
+def test_of_a_client_of_several_lanes_one_may_end_and_the_peer_is_up_all_the_time(
+    network: Network, lane: int
+) -> None:
+    server, dog = network.server, network.clients["dog"]
+    wait_until(lambda: connections_of(dog) == N_LANES, "both connections")
+    before = link_of(server, "dog")
+    transfer = start_transfer(dog.host, server.host, SERVER_INNER, n_bytes=2 * 10**7)
+    for role in ("link-writer", "link-reader"):
+        pid = kill_worker(server, f"{role}/{lane}")
+        wait_until(
+            lambda r=role, p=pid: worker_pid(server, f"{r}/{lane}") not in (None, p), "a successor"
+        )
+        wait_until(lambda: connections_of(dog) == N_LANES, "both connections again")
+    assert transfer.result(timeout=60).is_exact
+    assert link_of(server, "dog") == before
+    assert_each_lane_adds_up(server)
+
+
 # -- what is looked at ------------------------------------------------------------------------
 
 
@@ -133,6 +179,19 @@ def link_of(gateway: GatewayProcess, name: str) -> float:
     """When the peer's link began."""
     (peer,) = (each for each in status_of(gateway)["peers"] if each["name"] == name)
     return float(peer["since_unix_seconds"])
+
+
+def connections_of(client: GatewayProcess) -> int:
+    """How many connections to the server it has."""
+    words = ("-Htn", "state", "established", "dport", "=", ":55555")
+    return len(client.host.run("ss", *words).stdout.splitlines())
+
+
+def packets_by_lane(gateway: GatewayProcess, role: str) -> list[float]:
+    scrape = gateway.scrape()
+    return [
+        scrape.total("fastun_packets_total", role=role, lane=str(lane)) for lane in range(N_LANES)
+    ]
 
 
 def missing_packets(gateway: GatewayProcess) -> list[int]:

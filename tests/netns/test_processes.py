@@ -78,8 +78,9 @@ class Start(NamedTuple):
         """Whether all workers are at work, and so confined."""
         if not self.processes().keys() >= {"host", "template", *ROLES}:
             return False
-        # One is the template's.
-        are_confined = all(self.of(role)["Seccomp_filters"] == "2" for role in ROLES)
+        # One is the template's, and one is the unit's.
+        n_filters = 2 + (self.way == "unit")
+        are_confined = all(self.of(role)["Seccomp_filters"] == str(n_filters) for role in ROLES)
         return are_confined and self.status().confinement is not None
 
     def of(self, name: str) -> dict[str, str]:

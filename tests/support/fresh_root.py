@@ -62,6 +62,7 @@ _UBUNTU: Final = Release(
 RELEASES: Final = {
     "bookworm": _DEBIAN,
     "trixie": _DEBIAN,
+    "forky": _DEBIAN,
     "jammy": _UBUNTU,
     "noble": _UBUNTU,
 }
@@ -131,6 +132,10 @@ def _base(release: str) -> Path:
             timeout_s=DEBOOTSTRAP_LIMIT_S,
         )
         # fmt: on
+        # A mirror may be behind.
+        (fresh / "etc" / "apt" / "apt.conf.d" / "late").write_text(
+            'Acquire::Check-Valid-Until "false";\n', encoding="utf-8"
+        )
         if made.has_updates:
             line = f"deb {made.mirror} {release}-updates {made.components.replace(',', ' ')}\n"
             with (fresh / "etc" / "apt" / "sources.list").open("a", encoding="utf-8") as sources:

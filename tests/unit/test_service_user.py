@@ -70,6 +70,16 @@ def test_only_the_services_group_may_read_a_key(state: Path) -> None:
             keys.load_private(key)
 
 
+def test_a_service_that_may_not_read_its_settings_says_how_it_may(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = state / "office.toml"
+    assert service_user.how_to_let_it_read(file) == ""
+    monkeypatch.setattr(os, "geteuid", lambda: SERVICE.user)
+    advice = service_user.how_to_let_it_read(file)
+    assert advice == f"; run: chgrp fastun {file} && chmod 640 {file}"
+
+
 def test_root_executes_nothing_of_the_service(state: Path) -> None:
     assert state.stat().st_uid in private_file.trusted_users()
     assert state.stat().st_uid not in private_file.own_users()

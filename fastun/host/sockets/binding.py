@@ -94,5 +94,5 @@ def advice(error: OSError) -> str:
     return {
         errno.EADDRINUSE: "the port is in use; stop the other program or choose another port",
         errno.EADDRNOTAVAIL: "no interface of this host has that address",
-        errno.EACCES: "ports under 1024 need root",
+        errno.EACCES: "ports under 1024 need root or CAP_NET_BIND_SERVICE",
     }.get(error.errno or 0, error.strerror or str(error))

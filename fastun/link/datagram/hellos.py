@@ -96,4 +96,4 @@ class DatagramHellos:
             )
 
     def _own_hello(self, udp_peer: UdpPeer) -> Hello:
-        return self._exchange.hello_for(udp_peer.slotted)
+        return hello.on_datagrams(self._exchange.hello_for(udp_peer.slotted))

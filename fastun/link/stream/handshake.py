@@ -28,7 +28,7 @@ from fastun.lane.lane import Lane
 from fastun.lane.messages import LinkFormat
 from fastun.link import hello
 from fastun.link.established import Established
-from fastun.link.hello import Hello, HungUpError
+from fastun.link.hello import Hello, HelloError, HungUpError
 from fastun.link.key_exchange import KeyExchange
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.refusals import fingerprint
@@ -88,16 +88,16 @@ class Handshaker(ABC):
         async with asyncio.timeout(hello.HELLO_TIMEOUT_S):
             return _without_push(await self._accept(connection, opening))
 
-    async def connect(self, connection: socket.socket) -> Established:
-        """Do the handshake with the peer that we have dialled."""
+    async def connect(self, connection: socket.socket, number: int = 0) -> Established:
+        """Do the handshake with the peer that we have dialled, on the connection of this number."""
         async with asyncio.timeout(hello.HELLO_TIMEOUT_S):
-            return await self._connect(connection)
+            return await self._connect(connection, number)
 
     @abstractmethod
     async def _accept(self, connection: socket.socket, opening: bytes) -> Established: ...
 
     @abstractmethod
-    async def _connect(self, connection: socket.socket) -> Established: ...
+    async def _connect(self, connection: socket.socket, number: int = 0) -> Established: ...
 
 
 def _without_push(established: Established) -> Established:
@@ -118,7 +118,7 @@ class SilentHandshaker(Handshaker):
         del opening
         return await self._connect(connection)
 
-    async def _connect(self, connection: socket.socket) -> Established:  # noqa: ARG002 (unused here)
+    async def _connect(self, connection: socket.socket, number: int = 0) -> Established:  # noqa: ARG002 (unused here)
         return Established(self.dialled, self._link_format, "simpletun")
 
 
@@ -134,7 +134,7 @@ class PlainHandshaker(Handshaker):
         del opening
         return await self._connect(connection)
 
-    async def _connect(self, connection: socket.socket) -> Established:
+    async def _connect(self, connection: socket.socket, number: int = 0) -> Established:  # noqa: ARG002 (there is one)
         await framing.send(connection, hello.encode(self._ours))
         theirs = hello.decode(await framing.receive(connection, hello.HELLO_BYTES_MAX))
         link_format, _ = hello.agree(self._ours, theirs, Wire.PLAIN)
@@ -219,11 +219,15 @@ class SealedHandshaker(Handshaker):
         # In the place of the hello there may be a packet of any length.
         content = self._open_first(keys, await framing.receive(connection, MESSAGE_BYTES_MAX))
         established = self._agree(slotted, keys, content)
-        if established.hello is not None:
-            await self._send_hello(connection, keys, slotted, established.hello)
-        return established
+        theirs = established.hello
+        if theirs is None:
+            return established
+        if theirs.lane >= self.exchange.hello_for(slotted).lanes:
+            raise HelloError("the peer has more connections than this side offers")
+        await self._send_hello(connection, keys, slotted, theirs=theirs)
+        return replace(established, number=theirs.lane, bundle=theirs.bundle)
 
-    async def _connect(self, connection: socket.socket) -> Established:
+    async def _connect(self, connection: socket.socket, number: int = 0) -> Established:
         slotted = self.dialled
         initiation, state = self.exchange.initiate(slotted)
         await framing.send(connection, initiation)
@@ -232,8 +236,10 @@ class SealedHandshaker(Handshaker):
         except (HungUpError, ConnectionResetError):
             raise HungUpError(_WITHOUT_ANSWER) from None
         keys = self.exchange.conclude(slotted, state, response)
-        await self._send_hello(connection, keys, slotted)
-        return self._agree(slotted, keys, await self._first_content(connection, keys))
+        await self._send_hello(connection, keys, slotted, number=number)
+        established = self._agree(slotted, keys, await self._first_content(connection, keys))
+        bundle = self.exchange.hello_for(slotted).bundle if established.hello is not None else 0
+        return replace(established, number=number, bundle=bundle)
 
     async def _first_content(self, connection: socket.socket, keys: SessionKeys) -> bytes | None:
         """Return what the dialled peer says first; None when it waits for data."""
@@ -264,10 +270,16 @@ class SealedHandshaker(Handshaker):
         connection: socket.socket,
         keys: SessionKeys,
         slotted: SlottedPeer,
+        *,
+        number: int = 0,
         theirs: Hello | None = None,
     ) -> None:
         ours = hello.for_peer(self.exchange.hello_for(slotted), theirs)
-        slotted.pushed = ours.push
+        if theirs is not None and theirs.lane > 0:  # the first connection of the bundle has it
+            ours = structs.replace(ours, push=None)
+        else:
+            slotted.pushed = ours.push
+        ours = structs.replace(ours, lane=number)
         content = hello.encode(ours)
         await framing.send(
             connection, transport.seal_data(keys.send, keys.remote_index, 0, content)

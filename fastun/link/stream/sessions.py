@@ -27,6 +27,7 @@ from fastun import log
 from fastun.lane.messages import SendKeepalive, SendMessage
 from fastun.lane.worker_process import WorkerProcess
 from fastun.link.established import Established
+from fastun.link.hello import HelloError
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import SlottedPeer
@@ -69,7 +70,7 @@ class StreamSessions:
     def __init__(self, end: LocalEnd) -> None:
         """Begin without any."""
         self.tick_s = min(TICK_S, end.constants.rekey_after_time_s / 10)
-        self._by_slot: dict[int, StreamPeer] = {}
+        self._peers: dict[tuple[int, int], StreamPeer] = {}  # by slot and lane
         self._links = end.links
         self._exchange = end.exchange
         self._constants = end.constants
@@ -83,14 +84,23 @@ class StreamSessions:
         The peer may send data right behind its hello, so the link-reader has the key first: once it
         has the connection, it reads.
         """
+        self._check_bundle(established)
         keys = established.take_keys()
         # The peer's hello has used up counter 0, and so has ours.
         slot = established.slotted.slot
-        installer = self._installers[self._links.lanes.of_stream(slot).index]
+        lane = self._links.lanes.of_stream(slot, established.number)
+        installer = self._installers[lane.index]
         installer.add_receiving(slot, keys, counter=established.n_opened)
         link = self._links.attach_stream(established, connection, remote)
         self._begin(established, keys, link)
+        self._links.of_peers.announce(link)
         return link
+
+    def _check_bundle(self, established: Established) -> None:
+        """Raise HelloError for a connection of several whose first one is not here, or gone."""
+        first = self._links.by_slot.get(established.slotted.slot)
+        if established.number > 0 and (first is None or first.bundle != established.bundle):
+            raise HelloError("it is one of several connections, and the others are not here")
 
     def _begin(self, established: Established, keys: SessionKeys, link: Link) -> None:
         timers = PeerTimers(self._constants, persistent_keepalive_s=established.slotted.keepalive_s)
@@ -101,7 +111,7 @@ class StreamSessions:
         observer.skip()
         sealing = Sealing(keys, established.aead, link.lane.sending.begin(link.slot, n_used=1))
         stream_peer = StreamPeer(established.slotted, link, sealing, timers, observer)
-        self._by_slot[link.slot] = stream_peer
+        self._peers[link.slot, link.lane.index] = stream_peer
         self._counts.last_handshake[link.slot] = time.time()
         self._seal(stream_peer)
 
@@ -118,27 +128,34 @@ class StreamSessions:
         """Tell a fresh tun-reader, which knows the links, of their sessions: they go on."""
         if worker.role != "tun-reader":
             return
-        for slot, stream_peer in self._by_slot.items():
-            is_carried = self._links.by_slot.get(slot) is stream_peer.link
-            if is_carried and stream_peer.link.lane.index == worker.lane:
+        for (_, lane), stream_peer in self._peers.items():
+            if lane == worker.lane and self._links.of_peers.carries(stream_peer.link):
                 self._seal(stream_peer)
 
-    def _present(self, slot: int) -> StreamPeer | None:
-        """Return the slot's session, unless its link has been replaced since."""
-        stream_peer = self._by_slot.get(slot)
-        is_present = stream_peer is not None and self._links.by_slot.get(slot) is stream_peer.link
-        return stream_peer if is_present else None
+    def _present(self, slot: int) -> Iterator[StreamPeer]:
+        """Yield the slot's sessions, but for those whose links have been replaced since."""
+        for link in self._links.of_peers.of(slot):
+            stream_peer = self._peers.get((slot, link.lane.index))
+            if stream_peer is not None and stream_peer.link is link:
+                yield stream_peer
+
+    def _with_pending(self, slot: int, index: int) -> StreamPeer | None:
+        """Return that of the slot's sessions which waits for news of these keys."""
+        for stream_peer in self._present(slot):
+            if stream_peer.pending is not None and stream_peer.pending.local_index == index:
+                return stream_peer
+        return None
 
     def timers(self) -> Iterator[PeerTimers]:
         """Return those of all sessions."""
-        return (stream_peer.timers for stream_peer in self._by_slot.values())
+        return (stream_peer.timers for stream_peer in self._peers.values())
 
     # -- what the workers report --------------------------------------------------------------
 
     def on_handshake(self, slot: int, link_id: int, message: bytes) -> None:
         """Answer or conclude a rekey. A wrong message is counted, and else as if it never came."""
-        stream_peer = self._present(slot)
-        if stream_peer is None or stream_peer.link.id != link_id:
+        stream_peer = next((p for p in self._present(slot) if p.link.id == link_id), None)
+        if stream_peer is None:
             return
         try:
             kind = messages.type_of(message)
@@ -152,12 +169,8 @@ class StreamSessions:
 
     def on_key_added(self, slot: int, index: int) -> None:
         """Go on with a rekey: the link-reader can open what comes under the new keys."""
-        stream_peer = self._present(slot)
-        if (
-            stream_peer is None
-            or stream_peer.pending is None
-            or stream_peer.pending.local_index != index
-        ):
+        stream_peer = self._with_pending(slot, index)
+        if stream_peer is None or stream_peer.pending is None:
             return
         if stream_peer.response is not None:
             stream_peer.link.lane.send("link-writer", SendMessage(slot, stream_peer.response))
@@ -169,10 +182,9 @@ class StreamSessions:
 
     def on_key_confirmed(self, slot: int, index: int) -> None:
         """Seal under the keys that the initiator has proved to hold."""
-        stream_peer = self._present(slot)
-        if stream_peer is None or stream_peer.pending is None:
-            return
-        if stream_peer.pending.local_index == index and not stream_peer.pending.is_initiator:
+        stream_peer = self._with_pending(slot, index)
+        pending = None if stream_peer is None else stream_peer.pending
+        if stream_peer is not None and pending is not None and not pending.is_initiator:
             self._switch(stream_peer)
 
     # -- time ---------------------------------------------------------------------------------
@@ -180,13 +192,19 @@ class StreamSessions:
     def tick(self) -> None:
         """Give every timer what the workers have counted, and do what is due."""
         now_s = clock.boottime_s()
-        for slot, stream_peer in list(self._by_slot.items()):
-            if self._links.by_slot.get(slot) is not stream_peer.link:
-                del self._by_slot[slot]
+        initiated: set[int] = set()  # slots: a peer admits one initiation at a time
+        for key, stream_peer in list(self._peers.items()):
+            if not self._links.of_peers.carries(stream_peer.link):
+                del self._peers[key]
                 continue
             stream_peer.observer.observe()
             stream_peer.timers.set_persistent_keepalive(stream_peer.slotted.keepalive_s, now_s)
-            for action in stream_peer.timers.due(now_s):
+            if stream_peer.link.slot in initiated:
+                continue
+            actions = stream_peer.timers.due(now_s)
+            if Action.INITIATE in actions:
+                initiated.add(stream_peer.link.slot)
+            for action in actions:
                 self._do(stream_peer, action)
 
     def _do(self, stream_peer: StreamPeer, action: Action) -> None:

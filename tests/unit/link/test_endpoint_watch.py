@@ -143,7 +143,7 @@ def test_a_stream_whose_route_leads_inside_ends() -> None:
             ours = socket.create_connection(server.getsockname())
             slotted = SlottedPeer(2, Peer(name="peer2", public_key=bytes(32)))
             established = SimpleNamespace(
-                slotted=slotted, link_format=FORMAT, software="", hello=None
+                number=0, bundle=0, slotted=slotted, link_format=FORMAT, software="", hello=None
             )
             link = watched.links.attach_stream(
                 cast("Established", established), ours, "127.0.0.1:1"

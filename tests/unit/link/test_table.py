@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
-from fastun.link import table
+from fastun.link import lingering
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.stream.handshake import Established
 from fastun.link.table import LinkTable
@@ -253,7 +253,7 @@ def going_over(office: Office, slot: int = 0) -> tuple[socket.socket, int]:
 def test_a_stream_that_datagrams_replace_is_read_for_a_moment(
     stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "LINGER_S", 0.1)
+    monkeypatch.setattr(lingering, "LINGER_S", 0.1)
     office = Office(Wire.WIREGUARD, stack)
 
     async def claim() -> None:

@@ -328,7 +328,8 @@ def test_a_response_that_was_under_way_when_its_link_ended_gives_no_keys(
         pair.steps()[-1]()
     link = pair.client.link
     if what == "replaced":
-        pair.client.links.by_slot[0] = structs.replace(link, id=77)
+        pair.client.links.of_peers.remove(link)
+        pair.client.links.of_peers.add(structs.replace(link, id=77))
     elif what == "removed":
         pair.client.peer_slots.replace([])
     link_id = 77 if what == "another link's" else link.id

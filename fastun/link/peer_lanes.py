@@ -1,0 +1,91 @@
+"""In which lanes the links of each peer are, and what the tun-readers know of that.
+
+A peer that has several lanes as well has a connection in each, all of one bundle: what one start of
+its gateway has dialled. A lane that comes to others is sent frames by those only when its own
+tun-reader has link and key: it is told first, and answers.
+
+    announce --SetWays--> tun-reader of the new lane --WaysSet--> on_set --SetWays--> all others
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from fastun.lane.ways import SetWays
+from fastun.peers.terms import NO_LIMIT, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastun.lane.lanes import Lanes
+    from fastun.lane.worker_process import WorkerProcess
+    from fastun.link.link import Link
+
+
+def has_one_lane(terms: Terms) -> bool:
+    """Return whether a peer is held to a rate, which the workers of one lane do."""
+    return terms.limit != NO_LIMIT or terms.quota is not None
+
+
+class PeerLanes:
+    """Of all peers with a link. Event loop only."""
+
+    def __init__(self, lanes: Lanes, *, by_flow: bool) -> None:
+        """Begin without links. ``by_flow``: this side decides which lane a flow has (SetWays)."""
+        self._lanes = lanes
+        self._by_flow = by_flow
+        self._links: dict[
+            int, dict[int, Link]
+        ] = {}  # by slot and lane, in the order of their coming
+        self._announced: dict[int, int] = {}  # slots, and the number that is to be answered
+        self._numbers = itertools.count(1)
+
+    def all(self) -> Iterator[Link]:
+        """Yield all links."""
+        for links in list(self._links.values()):
+            yield from list(links.values())
+
+    def of(self, slot: int) -> tuple[Link, ...]:
+        """Return the peer's links, the oldest first."""
+        return tuple(self._links.get(slot, {}).values())
+
+    def carries(self, link: Link) -> bool:
+        """Return whether the link is there, and none has taken its place."""
+        return self._links.get(link.slot, {}).get(link.lane.index) is link
+
+    def add(self, link: Link) -> None:
+        """Have a link, whose lane carries none of the peer."""
+        self._links.setdefault(link.slot, {})[link.lane.index] = link
+
+    def remove(self, link: Link) -> None:
+        """Have it no more; what is read for the peer goes to the others at once."""
+        links = self._links[link.slot]
+        del links[link.lane.index]
+        if not links:
+            del self._links[link.slot]
+        self._announced.pop(link.slot, None)
+        self._lanes.set_ways(self._ways(link.slot))
+
+    def announce(self, link: Link) -> None:
+        """Have frames for the peer go to the link, which its workers have by now, with its key."""
+        if len(self.of(link.slot)) == 1:
+            self._lanes.set_ways(self._ways(link.slot))
+            return
+        self._announced[link.slot] = next(self._numbers)
+        self._lanes.set_ways(self._ways(link.slot, self._announced[link.slot]), link.lane)
+
+    def on_set(self, slot: int, number: int) -> None:
+        """Tell all: the new lane is ready."""
+        if self._announced.get(slot) == number:
+            del self._announced[slot]
+            self._lanes.set_ways(self._ways(slot))
+
+    def tell(self, worker: WorkerProcess) -> None:
+        """Tell a fresh tun-reader, which answers in the place of one that was killed."""
+        for slot in self._links:
+            ways = self._ways(slot, self._announced.get(slot, 0))
+            self._lanes.set_ways(ways, self._lanes.all[worker.lane])
+
+    def _ways(self, slot: int, number: int = 0) -> SetWays:
+        return SetWays(slot, tuple(sorted(self._links.get(slot, ()))), self._by_flow, number)
