@@ -34,6 +34,8 @@ def test_a_reader_who_types_what_the_page_says_sees_what_it_says(
 def test_few_commands_are_not_run_and_each_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     reasons = [reason for page in PAGES.values() for _, reason in page.left_out]
     run = (*SCENES.values(), *scenes(guides=False).values())
+    all_scenes = [scene for page in PAGES.values() for scene in page.scenes]
+    assert len(run) == sum(scene.lab != "podman" for scene in all_scenes)  # no two of one name
     n_run = sum(isinstance(step, Command) for scene in run for step in scene.steps)
     with capsys.disabled():
         sys.stdout.write(f"\n{n_run} commands of the documentation are run, {len(reasons)} not:\n")
@@ -62,3 +64,19 @@ def test_a_command_that_would_be_passed_over_is_an_error(
     page.write_text(text)
     with pytest.raises(PageError, match=re.escape(fault)):
         guide_page.read(page)
+
+
+@pytest.mark.parametrize(
+    ("expected", "is_in"),
+    [
+        ([], True),
+        (["ok    our key ..."], True),
+        (["...", "1 warning", "..."], True),
+        (["fastun ...", "ok ... key", "...", "1 warn..."], True),
+        (["1 warning", "...", "fastun"], False),
+        (["ok ... port"], False),
+    ],
+)
+def test_what_is_expected_must_come_in_its_order(expected: list[str], *, is_in: bool) -> None:
+    output = "fastun 0.1.0\n\nok    our key        abc=\n1 warning\n"
+    assert Command("server", "fastun doctor", "page.md:1", expected).is_in(output) == is_in
