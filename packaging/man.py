@@ -22,7 +22,8 @@ from fastun.config.manual import manual
 _LITERAL = "\b"  # click's mark of a paragraph not to be refilled
 
 _FILES = {
-    "/etc/fastun": "Configurations of the services, NAME.toml or NAME.conf.",
+    "/etc/fastun/NAME.toml": "Configuration of the services fastun-serve@NAME and "
+    "fastun-connect@NAME; fastun.toml(5).",
     "/var/lib/fastun": "A server's key and its peers; what it has changed on this host.",
     "/run/fastun/INTERFACE.sock": "The control socket of a running gateway.",
 }
