@@ -51,7 +51,7 @@ exec sleep infinity
 
 #: Commands that are asked again for a while: a link comes up a moment after its gateway.
 _PATIENT: Final = re.compile(
-    r"(ping|curl|fastun (status|peer list)|podman (exec|healthcheck|logs)) "
+    r"(ping|curl|fastun (status|peer list)|podman (exec|healthcheck|logs))( |$)"
 )
 PATIENCE_S: Final = 20.0
 #: Commands that go on until Ctrl-C.
