@@ -91,6 +91,7 @@ units
 "$here/.package/tools/bin/python" "$here/packaging/sbom.py" "$packages" "$here/.package/libraries" \
     "$work/sbom.cdx.json"
 cp -a "$here/packaging/deb/debian" "$work/debian"
+cp "$here/fastun/service/fastun.sysusers" "$here/fastun/service/fastun.tmpfiles" "$work/debian/"
 cp "$here/CHANGELOG.md" "$work/"
 printf 'fastun (%s-1) stable; urgency=medium\n\n  * See /usr/share/doc/fastun/CHANGELOG.md.\n\n -- %s  %s\n' "$version" \
     "The fastun authors <maintainers@fastun.example>" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" >"$work/debian/changelog"
