@@ -102,12 +102,15 @@ def test_the_deb_makes_a_tunnel_within_a_minute_and_is_removed_without_a_trace(
     figures.worst("from the package to the first packet, five commands", took, "s")
     assert took < LIMIT_S
 
-    asked = root.run("dpkg-query", "--show", "--showformat=${Version}", "fastun")
-    assert asked == f"{fastun.__version__}-1"
+    installed = root.run("dpkg-query", "--show", "--showformat=${Version}", "fastun")
+    assert installed == f"{fastun.__version__}-1"
     assert root.run("fastun", "--version") == f"fastun {fastun.__version__}\n"
     root.run("apt-get", "install", "-y", "--reinstall", "/root/fastun.deb")
     completed = root.run("bash", "-c", _TAB_IN_BASH, host=wired[0])
     assert completed == "laptop"
+    root.run("apt-get", "install", "-y", "--no-install-recommends", "fish")
+    asked = ("fish", "-c", 'complete --do-complete "fastun peer show "')
+    assert root.run(*asked, host=wired[0]).split() == ["laptop"]
     (root.path / "etc" / "fastun" / "office.toml").touch(0o600)
     root.run("apt-get", "purge", "-y", "fastun")
     left = root.run("find", "/usr", "/var/lib", "/etc", "/run", "-xdev", "-name", "*fastun*")

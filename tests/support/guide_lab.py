@@ -186,7 +186,7 @@ def _end(machine: Machine) -> list[str]:
 def _stop(machine: Machine) -> list[str]:
     """End a host's foreground programs by Ctrl-C; says what did not end as it should."""
     faults = []
-    for command, process in machine.running:
+    for command, process in reversed(machine.running):
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         try:
