@@ -262,7 +262,8 @@ def examples() -> Iterator[tuple[str, str]]:
                 continue
             for line in block.replace("\\\n", " ").splitlines():
                 if match := re.match(r"[a-z]*[$#] (?:sudo )?(?:\S*/)?(fastun \w.*)", line):
-                    command = re.split(r" [|<>] ", match[1])[0].split("  #")[0]
+                    typed = re.sub(r"\$\([^)]*\)", "PRINTED", match[1])
+                    command = re.split(r" [|<>] ", typed)[0].split("  #")[0]
                     yield str(page.relative_to(ROOT)), command
 
 
