@@ -52,7 +52,7 @@ def test_a_setting_that_was_right_is_left_alone(journal: Journal, sysctl: Path) 
     assert sysctl.read_text() == "1\n"
 
 
-def test_a_setting_that_was_right_and_cannot_be_written_is_no_failure_in_the_end(
+def test_a_setting_that_was_right_and_cannot_be_written_does_not_fail_the_end(
     journal: Journal, sysctl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: str) -> None:
