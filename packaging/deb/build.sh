@@ -71,9 +71,9 @@ completions() {
     $fastun completion fish >"$tree/usr/share/fish/vendor_completions.d/fastun.fish"
 }
 
+# The units, their user, and its rights.
 units() {
-    "$here/.venv/bin/fastun" install-service --help >/dev/null 2>&1 || return 0
-    "$here/.venv/bin/fastun" install-service --package "$tree" --command /usr/lib/fastun/bin/fastun
+    "$here/.venv/bin/fastun" install-service --package "$tree" --command /usr/lib/fastun/bin/fastun >/dev/null
 }
 
 has_debhelper() { command -v dh >/dev/null && command -v dpkg-buildpackage >/dev/null; }
