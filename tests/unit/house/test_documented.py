@@ -194,7 +194,7 @@ def test_every_alert_is_documented() -> None:
 
 
 FOLDER = re.compile(r"`(\w+)/`")
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def prose(page: Path) -> str:
