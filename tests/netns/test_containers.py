@@ -105,9 +105,13 @@ def test_a_reader_who_types_what_the_page_says_sees_what_it_says(
 def test_both_ends_carry_every_byte_from_containers_with_one_capability(
     ground: Ground, user: str, scheme: str
 ) -> None:
+    settings = [f"net.ipv4.conf.{which}.send_redirects" for which in ("all", "default")]
+    for host in ground.hosts:  # podman leaves them set in the host's namespace
+        host.sysctl("net.ipv4.ping_group_range", "0 0")
+    for name in settings:
+        ground.server.sysctl(name, 0)
     before = [host_state(host) for host in ground.hosts]
-    settings = (f"net.ipv4.conf.{which}.send_redirects=0" for which in ("all", "default"))
-    options = (word for each in settings for word in ("--sysctl", each))
+    options = (word for name in settings for word in ("--sysctl", f"{name}=0"))
     server = ground.container(ground.server, *options, user=user)
     server.start("serve")
     wait_until(server.is_healthy, "the server is healthy", timeout_s=30)
