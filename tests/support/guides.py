@@ -10,7 +10,7 @@ from tests.support.guide_lab import ROOT
 PAGES: Final = {
     path: guide_page.read(path)
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-    if path.parent.name != "decisions"
+    if path.parent != ROOT / "docs" / "decisions"
 }
 
 
@@ -23,5 +23,5 @@ def scenes(*, guides: bool) -> dict[str, guide_page.Scene]:
         scene.name: scene
         for path, page in PAGES.items()
         for scene in page.scenes
-        if scene.lab != "podman" and (path.parent.name == "docs") != guides
+        if scene.lab != "podman" and (path.parent == ROOT / "docs") != guides
     }
