@@ -115,20 +115,42 @@ def test_a_peer_that_shows_up_at_another_gateway_is_let_go_at_once(fleet: FleetS
     elsewhere.touch(mode=0o600)
     elsewhere.write_text(file.read_text().replace(fleet.outer(0), fleet.outer(1)))
 
-    def is_at(number: int) -> bool:
-        return [bool(routes(fleet, each)) for each in range(3)] == [n == number for n in range(3)]
-
-    for number, path in ((0, file), (1, elsewhere), (0, file)):
+    for number, path in ((0, file), (1, elsewhere)):
         # Killed: no gateway hears a goodbye, and its session would go on for minutes.
         client = start_gateway(
             fleet.client, fleet.directory, "connect", str(path), wire="wireguard"
         )
         wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel", timeout_s=20)
-        wait_until(lambda number=number: is_at(number), "routes at one", timeout_s=20)  # type: ignore[misc]
+        wait_until(lambda number=number: having(fleet) == [number], "routes", timeout_s=20)  # type: ignore[misc]
         client.process.kill()
         client.process.wait()
         wait_until(lambda: not fleet.client.devices() or "ft0" not in fleet.client.devices(),
                    "the device is gone", timeout_s=20)  # fmt: skip
-    log = fleet.gateways[1].log_file.read_text()
+    log = fleet.gateways[0].log_file.read_text()
     assert "the peer is connected to another gateway" in log
     fleet.peer(2, "remove", "phone")
+
+
+def test_a_client_whose_gateway_is_killed_goes_on_by_another(fleet: FleetScene) -> None:
+    file = fleet.connect("roamer", 0, "--endpoint", f"udp://{fleet.outer(1)}",
+                         "--endpoint", f"udp://{fleet.outer(2)}")  # fmt: skip
+    fleet.wait_known({"roamer"})
+    client = start_gateway(fleet.client, fleet.directory, "connect", str(file), wire="wireguard")
+    wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel", timeout_s=20)
+    wait_until(lambda: len(having(fleet)) == 1, "one gateway has it", timeout_s=20)
+    (lost,) = having(fleet)
+    gateway = fleet.gateways[lost]
+    gateway.process.kill()
+    gateway.process.wait()
+    wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel again", timeout_s=30)
+    wait_until(lambda: len(having(fleet)) == 1, "another one has it", timeout_s=20)
+    assert having(fleet) != [lost]
+    fleet.gateways[lost] = fleet.start(lost)
+    fleet.wait_known({"roamer"})
+    client.stop()
+    fleet.peer(2, "remove", "roamer")
+
+
+def having(fleet: FleetScene) -> list[int]:
+    """Return the gateways that have routes to a peer."""
+    return [number for number in range(3) if routes(fleet, number)]
