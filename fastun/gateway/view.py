@@ -100,7 +100,10 @@ class DnsView(msgspec.Struct, frozen=True):
 
 
 class LinkView(msgspec.Struct, frozen=True):
-    """A peer's link. ``tcp`` and ``socket`` are None on UDP, and when the link ended just now."""
+    """A peer's link; of several, the oldest.
+
+    ``tcp`` and ``socket`` are None on UDP, and when the link ended just now.
+    """
 
     id: int
     transport: Transport
@@ -112,6 +115,7 @@ class LinkView(msgspec.Struct, frozen=True):
     since: float  # Unix time
     tcp: TcpInfo | None
     socket: SocketState | None
+    lanes: tuple[int, ...] = (0,)  # that carry the peer
 
 
 class Macs(NamedTuple):

@@ -134,7 +134,10 @@ class Viewer:
     def _view(self) -> GatewayView:
         gateway = self._gateway
         links = dict(gateway.links.by_slot)
-        views = {slot: _link(link) for slot, link in links.items()}
+        views = {
+            slot: _link(link, [each.lane.index for each in gateway.links.of_peers.of(slot)])
+            for slot, link in links.items()
+        }
         udp_sockets = _udp_sockets(gateway)
         sockets = [*(view.socket for view in views.values() if view.socket), *udp_sockets]
         around = Backpressure(
@@ -211,7 +214,7 @@ def _state_dir(settings: Settings) -> str | None:
     return str(settings.state_dir.absolute()) if has_directory else None
 
 
-def _link(link: Link) -> LinkView:
+def _link(link: Link, lanes: list[int]) -> LinkView:
     tcp, state = None, None
     if link.connection is not None:
         with contextlib.suppress(OSError):  # ended since
@@ -228,6 +231,7 @@ def _link(link: Link) -> LinkView:
         since=link.since,
         tcp=tcp,
         socket=state,
+        lanes=tuple(sorted(lanes)),
     )
 
 

@@ -2,7 +2,7 @@
 
 A peer that has several lanes as well has a connection in each, all of one bundle: what one start of
 its gateway has dialled. A lane that comes to others is sent frames by those only when its own
-tun-reader has link and key: it is told first, and answers.
+tun-reader has link and key: that one hears of it first, and answers.
 
     announce --SetWays--> tun-reader of the new lane --WaysSet--> on_set --SetWays--> all others
 """

@@ -5,6 +5,7 @@ What systemd is asked for is done by its own programs, whose complaints are pass
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shutil
 import stat
@@ -98,8 +99,9 @@ def _other(role: Role) -> Role:
 
 
 def _enabled(name: str) -> list[Role]:
-    wants = Path("/etc/systemd/system/multi-user.target.wants")
-    return [role for role in units.ROLES if any(wants.glob(units.unit_name(role, name)))]
+    wants = units.OF_HOST.units / "multi-user.target.wants"
+    found = [path.name for path in wants.iterdir()] if wants.is_dir() else []
+    return [role for role in units.ROLES if fnmatch.filter(found, units.unit_name(role, name))]
 
 
 def _check_host() -> None:

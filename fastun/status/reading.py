@@ -201,6 +201,7 @@ def _link(link: LinkView) -> LinkStatus:
         transport=link.transport,
         super_packets_outbound=link.super_outbound,
         super_packets_inbound=link.super_inbound,
+        lanes=list(link.lanes),
         tcp=None
         if link.tcp is None
         else Tcp(

@@ -68,12 +68,16 @@ class Tcp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The link of this moment. ``tcp`` is null on UDP, and when it ended just now."""
+    """The link of this moment. ``tcp`` is null on UDP, and when it ended just now.
+
+    ``lanes`` carry the peer, on a stream by a connection each; ``tcp`` is the oldest one's.
+    """
 
     software: str
     transport: Transport
     super_packets_outbound: bool
     super_packets_inbound: bool
+    lanes: list[int] = msgspec.field(default_factory=lambda: [0])
     tcp: Tcp | None
 
 

@@ -133,6 +133,8 @@ def test_a_client_of_several_lanes_has_a_connection_in_each_that_both_have(
 ) -> None:
     server, dog = network.server, network.clients["dog"]
     wait_until(lambda: connections_of(dog) == N_LANES, "both connections")
+    (peer,) = (each for each in status_of(server)["peers"] if each["name"] == "dog")
+    assert peer["link"]["lanes"] == [0, 1]
     before = packets_by_lane(server, "link-reader")
     flows = [
         start_transfer(dog.host, server.host, SERVER_INNER, n_bytes=10**6, port=7200 + n)

@@ -21,7 +21,7 @@ import psutil
 from fastun.lab.host import run_command, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fastun.lab.host import Host
 
@@ -195,9 +195,19 @@ class BootedHost:
         file.chmod(mode)
 
 
+def install_wheels(root: Path) -> None:
+    """Install this checkout in /opt/fastun."""
+    wheels(root / "opt" / "wheels")
+    install = "python3 -m venv /opt/fastun && /opt/fastun/bin/pip install -q --no-index"
+    shell = f"{install} --find-links /opt/wheels fastun"
+    run_command("chroot", str(root), "sh", "-c", shell, timeout_s=300)
+
+
 @contextlib.contextmanager
-def booted(host: Host, directory: Path) -> Iterator[BootedHost]:
-    """Boot one on the network of ``host``, with this checkout installed in /opt/fastun."""
+def booted(
+    host: Host, directory: Path, prepare: Callable[[Path], None] = install_wheels
+) -> Iterator[BootedHost]:
+    """Boot one on the network of ``host``, when ``prepare`` has been given its root."""
     parts = {name: directory / name for name in ("upper", "work", "root")}
     for path in parts.values():
         path.mkdir()
@@ -208,10 +218,7 @@ def booted(host: Host, directory: Path) -> Iterator[BootedHost]:
     tun.chmod(0o666)
     machine = BootedHost(parts["root"], host, tun)
     try:
-        wheels(parts["root"] / "opt" / "wheels")
-        install = "python3 -m venv /opt/fastun && /opt/fastun/bin/pip install -q --no-index"
-        shell = f"{install} --find-links /opt/wheels fastun"
-        run_command("chroot", str(parts["root"]), "sh", "-c", shell, timeout_s=300)
+        prepare(parts["root"])
         machine.boot()
         yield machine
     finally:

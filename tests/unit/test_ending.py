@@ -232,7 +232,7 @@ def test_what_passes_while_the_process_is_stopped_is_not_counted() -> None:
     body = """
 def resort():
     print('restored', flush=True)
-with ending.watched(), ending.guarded(2.0, resort):
+with ending.watched(), ending.guarded(3.0, resort):
     ending.ask('a test')
     print('asked', flush=True)
     for _ in range(6):
@@ -245,7 +245,7 @@ print('ended by itself', flush=True)
         assert process.stdout is not None
         assert process.stdout.readline() == "asked\n"
         process.send_signal(signal.SIGSTOP)
-        time.sleep(2.5)
+        time.sleep(3.5)
         process.send_signal(signal.SIGCONT)
         assert process.stdout.read() == "ended by itself\n"
     assert process.returncode == 0

@@ -194,7 +194,7 @@ def test_every_alert_is_documented() -> None:
 
 
 FOLDER = re.compile(r"`(\w+)/`")
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def prose(page: Path) -> str:
@@ -262,7 +262,8 @@ def examples() -> Iterator[tuple[str, str]]:
                 continue
             for line in block.replace("\\\n", " ").splitlines():
                 if match := re.match(r"[a-z]*[$#] (?:sudo )?(?:\S*/)?(fastun \w.*)", line):
-                    command = re.split(r" [|<>] ", match[1])[0].split("  #")[0]
+                    typed = re.sub(r"\$\([^)]*\)", "PRINTED", match[1])
+                    command = re.split(r" [|<>] ", typed)[0].split("  #")[0]
                     yield str(page.relative_to(ROOT)), command
 
 

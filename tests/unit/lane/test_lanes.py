@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lane import crossing
-from fastun.lane.boot import LanePlan
+from fastun.lane.boot import LanePlan, boot_of
 from fastun.lane.crossing import Crossings
 from fastun.lane.lanes import Lanes
 from fastun.lane.messages import Boot
@@ -21,6 +22,7 @@ from tests.support.running_lane import until
 
 if TYPE_CHECKING:
     from fastun.errors import RuntimeFailure
+    from fastun.lane.lane import Lane
     from fastun.lane.messages import ToGateway
     from fastun.lane.worker_process import WorkerProcess
 
@@ -69,6 +71,26 @@ def test_what_one_lane_gives_another_one_gets(n_lanes: int) -> None:
 def test_of_one_lane_there_is_nothing_to_cross() -> None:
     assert crossing.n_of(boot(0, 1)) == 0
     assert crossing.attach(boot(0, 1), []) is None
+
+
+def memory_of(lane: Lane, role: str) -> set[tuple[str, int]]:
+    """What a worker maps: the name of each memory, and which one it is."""
+    _, fds = boot_of(lane, role)
+    named = [(os.readlink(f"/proc/self/fd/{fd}"), inode(fd)) for fd in fds if fd >= 0]  # noqa: PTH115 (of a descriptor)
+    return {(name, which) for name, which in named if "eventfd" not in name}
+
+
+def test_two_lanes_share_no_memory_but_the_rings_between_their_tun_readers() -> None:
+    plan = LanePlan(-1, Wire.WIREGUARD, Mode.TUN)
+    lanes = Lanes(plan, [-1, -1, -1], Template())
+    for one in lanes.all:
+        for other in lanes.all:
+            for role, other_role in itertools.product(ROLES, ROLES):
+                both = memory_of(one, role) & memory_of(other, other_role)
+                if one is not other:
+                    is_crossing = role == other_role == "tun-reader"
+                    assert len(both) == (2 if is_crossing else 0), (role, other_role, both)
+    asyncio.run(lanes.stop())
 
 
 class Owner:

@@ -14,10 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def build(directory: Path) -> dict[str, str]:
     """Build all packages in a clone; returns their hashes."""
     subprocess.run(["git", "clone", "-q", ROOT, directory], check=True)
-    (directory / ".venv").mkdir()
-    for path in (ROOT / ".venv").iterdir():
-        (directory / ".venv" / path.name).symlink_to(path)
-    subprocess.run([directory / "packaging" / "deb" / "build.sh"], check=True, umask=0o077)
+    subprocess.run([directory / "run", "package", "deb"], check=True, umask=0o077)
     files = (directory / "dist").iterdir()
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 

@@ -1,0 +1,59 @@
+"""Sides of several lanes, and a server that UDP and TCP lead to: the one takes over from the other.
+
+See tests/conftest.py for the topology.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import UDP_PORT
+from tests.support.accounting import assert_adds_up
+from tests.support.transfer import start_transfer
+
+if TYPE_CHECKING:
+    from fastun.lab.host import Host
+    from fastun.lab.tunnel import GatewayProcess
+    from tests.conftest import StartTunnel
+
+LANES = ("--lanes", "2")
+
+
+def n_connections(client: GatewayProcess) -> int:
+    words = ("-Htn", "state", "established", "dport", "=", ":55555")
+    return len(client.host.run("ss", *words).stdout.splitlines())
+
+
+def block_udp(server: Host) -> None:
+    server.run("nft", "add", "table", "inet", "firewall")
+    for hook, where in (("input", "dport"), ("output", "sport")):
+        chain = f"{{ type filter hook {hook} priority 0; }}"
+        server.run("nft", "add", "chain", "inet", "firewall", hook, chain)
+        server.run(
+            *("nft", "add", "rule", "inet", "firewall", hook),
+            *("udp", where, str(UDP_PORT), "drop"),
+        )
+
+
+def test_streams_in_all_lanes_take_over_from_udp_and_udp_from_them(tunnel: StartTunnel) -> None:
+    pair = tunnel(transport="both", server_arguments=LANES, client_arguments=LANES)
+    server, client, address = pair.server, pair.client, pair.server.inner_address
+    wait_until(lambda: " transport=udp" in client.log_file.read_text(), "UDP")
+    assert n_connections(client) == 0
+    there = start_transfer(client.host, server.host, address, n_bytes=2 * 10**6)
+    assert there.result(timeout=60).is_exact
+    block_udp(server.host)
+    wait_until(lambda: n_connections(client) == len(LANES), "both streams", timeout_s=30)
+    wait_until(lambda: answers_ping(client.host, address), "by TCP", timeout_s=20)
+    flows = [
+        start_transfer(client.host, server.host, address, n_bytes=10**6, port=5400 + n)
+        for n in range(6)
+    ]
+    assert all(flow.result(timeout=60).is_exact for flow in flows)
+    server.host.run("nft", "delete", "table", "inet", "firewall")
+    wait_until(lambda: n_connections(client) == 0, "UDP again", timeout_s=60)
+    back = start_transfer(server.host, client.host, client.inner_address, n_bytes=2 * 10**6)
+    assert back.result(timeout=60).is_exact
+    assert_adds_up((server, client))
