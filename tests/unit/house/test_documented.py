@@ -142,6 +142,14 @@ def test_log_lines_that_are_explained_exist() -> None:
     assert len(lines) > 20
 
 
+def test_each_variable_of_the_environment_that_is_read_is_documented() -> None:
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "fastun").rglob("*.py"))
+    read = re.compile(r"environ(?:\.get\(|\[)\"(FASTUN_\w+)\"")
+    names = {name for source in sources for name in read.findall(source)}
+    assert "FASTUN_DEBUG" in names
+    assert [name for name in names if f"`{name}=" not in CONFIGURATION] == []
+
+
 def test_everything_that_can_be_accepted_is_documented() -> None:
     described = CONFIGURATION.partition("### `accept`")[2].partition("\n###")[0]
     assert [word for word in vocabulary.ACCEPTABLE if f"`{word}`" not in described] == []

@@ -92,6 +92,21 @@ def test_it_writes_the_files_and_asks_systemd_in_order(machine: Machine) -> None
     assert not [path for path in machine.root.rglob(".*") if path.is_file()], "half-written files"
 
 
+def test_an_old_polkit_has_its_kind_of_rule_and_loses_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = machine.root / "none" / "fastun.pkla"
+    monkeypatch.setattr(installing, "_OLD_POLKIT", rule.parent)
+    machine.install()
+    text = rule.read_text()
+    assert "Identity=unix-user:fastun\n" in text
+    for action in ("set-dns-servers", "set-domains", "revert"):
+        assert f"org.freedesktop.resolve1.{action}" in text
+        assert f'"{action}"' in (machine.root / "polkit" / "50-fastun.rules").read_text()
+    installing.remove("serve", "office", machine.said.append)
+    assert not rule.exists()
+
+
 def test_a_second_time_writes_nothing(machine: Machine) -> None:
     machine.install()
     machine.said.clear()
