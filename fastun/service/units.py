@@ -93,6 +93,12 @@ def texts(installation: Installation, places: Places) -> dict[Path, str]:
     }
 
 
+def of_old_polkit(directory: Path) -> dict[Path, str]:
+    """Return the rule for a host whose polkit looks in ``directory``; nothing for any other."""
+    text = f"{MARK}\n{_read('pkla')}"
+    return {directory / "fastun.pkla": text} if directory.is_dir() else {}
+
+
 def _unit(role: Role, installation: Installation, mark: str) -> str:
     home = ["ProtectHome=yes"]
     if installation.hidden:

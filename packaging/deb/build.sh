@@ -96,6 +96,7 @@ cp "$here/CHANGELOG.md" "$work/"
 printf 'fastun (%s-1) stable; urgency=medium\n\n  * See /usr/share/doc/fastun/CHANGELOG.md.\n\n -- %s  %s\n' "$version" \
     "The fastun authors <maintainers@fastun.example>" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" >"$work/debian/changelog"
 say "building the package"
+find "$work" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 (cd "$work" && dpkg-buildpackage -b -us -uc -tc) >"$here/.package/deb.log" 2>&1 ||
     die "that failed; see .package/deb.log"
 mkdir -p "$here/dist"

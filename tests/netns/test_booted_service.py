@@ -325,6 +325,20 @@ def test_it_starts_with_the_host(office: Office, figures: Figures) -> None:
     assert_confined(office, SERVE)
 
 
+def test_an_installation_in_root_s_home_is_shown_to_the_service(office: Office) -> None:
+    machine = office.machine
+    install = "/root/own/bin/pip install -q --no-index --find-links /opt/wheels fastun"
+    machine.run("sh", "-c", f"python3 -m venv /root/own && {install}")
+    assert (machine.root / "root").stat().st_mode & 0o005 == 0
+    machine.run("/root/own/bin/fastun", "install-service", "office")
+    assert "/root/own/bin/fastun" in machine.show(SERVE, "ExecStart")
+    office.wait_answer()
+    assert_confined(office, SERVE)
+    assert machine.exposure(SERVE) <= EXPOSURE_MAX + 0.1
+    machine.run("systemctl", "reload", SERVE)
+    machine.run("/opt/fastun/bin/fastun", "install-service", "office")
+
+
 def test_it_runs_as_a_dynamic_user_as_well(office: Office) -> None:
     machine = office.machine
     text = "[Service]\nDynamicUser=yes\nUser=fastundyn\nGroup=fastundyn\nStateDirectory=\n"

@@ -7,6 +7,7 @@ server 10.0.0.1  ===veth===  laptop 10.0.0.2     each with the package in a root
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fastun
-from fastun.lab.host import wait_until
+from fastun.lab.host import run_command, wait_until
 from tests.support.fresh_root import RELEASES, ROOT, FreshRoot
 
 if TYPE_CHECKING:
@@ -145,3 +146,20 @@ def test_the_wheel_needs_no_compiler_and_no_headers(
         said = root.run("/opt/fastun/bin/fastun", "doctor", check=False)
         assert "implementation: libgcrypt" in " ".join(said.split())
         assert "of this package" in said
+
+
+@pytest.mark.skipif(shutil.which("lintian") is None, reason="lintian is missing")
+def test_lintian_has_nothing_to_say() -> None:
+    done = run_command("lintian", str(package("fastun_*.deb")), timeout_s=300, check=False)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("pattern", ["fastun-*.cdx.json", "fastun_*.cdx.json"])
+def test_the_list_of_contents_names_each_library_with_its_version(pattern: str) -> None:
+    listed = json.loads(package(pattern).read_text(encoding="utf-8"))
+    assert listed["metadata"]["component"]["version"] == fastun.__version__
+    versions = {each["name"]: each.get("version") for each in listed["components"]}
+    assert versions["libgcrypt"] == "1.11.0"
+    if pattern.startswith("fastun_"):
+        pins = (ROOT / "packaging" / "runtime.txt").read_text(encoding="utf-8")
+        assert dict(re.findall(r"^(\S+)==(\S+)", pins, re.MULTILINE)).items() <= versions.items()

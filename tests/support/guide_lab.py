@@ -131,11 +131,13 @@ class GuideLab:
         if _FOREGROUND.match(command.line):
             self._start(machine, command)
             return
+        # A lost ping is not waited for, as it would by itself for ten seconds.
+        line = f"timeout 2 {command.line}" if command.line.startswith("ping ") else command.line
         deadline = time.monotonic() + PATIENCE_S
         while True:
             # fmt: off
             done = subprocess.run(
-                machine.argv(command.line), stdin=subprocess.DEVNULL,
+                machine.argv(line), stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, timeout=60, check=False,
             )
             # fmt: on

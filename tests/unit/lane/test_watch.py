@@ -62,6 +62,20 @@ def test_a_stopped_template_is_replaced() -> None:
     watching(claim)
 
 
+def test_a_template_that_has_died_is_replaced_before_it_is_needed() -> None:
+    async def claim(owner: Owner) -> None:
+        pid = owner.template.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: owner.template.pid not in (pid, None))
+        await until(owner.template.is_ready)
+        owner.kill("tun-writer")
+        await until(lambda: owner.lane.is_whole() and "tun-writer" in owner.died)
+        assert owner.worker("tun-writer").boot_failures == 0
+
+    watching(claim)
+
+
 def test_one_that_goes_on_soon_is_left_alone() -> None:
     async def claim(owner: Owner) -> None:
         pids = {role: owner.pid(role) for role in owner.lane.workers}
