@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
     from fastun.lab.tunnel import GatewayProcess, Transport
-    from tests.support.figures import Figures
 
 OUTER, INNER = "10.0.0.1", "10.99.0.1"
 MBIT = 1e6
@@ -113,13 +112,13 @@ def test_peers_share_a_full_uplink_and_one_that_pings_passes_by(lab: Lab, tmp_pa
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-@pytest.mark.promise(
-    "A ninth peer's ping beside eight greedy ones takes at most 1.5 times as long as alone"
-)
 def test_a_ninth_peers_ping_beside_eight_greedy_ones(
-    lab: Lab, tmp_path: Path, transport: Transport, figures: Figures
+    lab: Lab, tmp_path: Path, transport: Transport
 ) -> None:
-    """On 100 Mbit/s and a way without delay, where one packet more takes half as long again."""
+    """On 100 Mbit/s and a way without delay, where one packet more takes half as long again.
+
+    It needs a machine that has nothing else to do: what waits for a processor is counted as well.
+    """
     site = make_site(lab, tmp_path, [transport] * 9)
     rounds = [beside_eight(site) for _ in range(N_ROUNDS)]
     median, late, parts = (
@@ -127,9 +126,6 @@ def test_a_ninth_peers_ping_beside_eight_greedy_ones(
     )
     for round_ in rounds:
         print(f"{transport}: {round_}")  # noqa: T201
-    figures.worst("its median, beside : alone", median, "")
-    figures.worst("its 95th percentile, beside : alone", late, "")
-    figures.worst("missing of the link", 100 * (1 - parts), "%")
     assert median <= 1.5
     assert late <= 1.5
     assert parts >= 0.95
