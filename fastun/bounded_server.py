@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from fastun import log
+from fastun import log, threads
 
 # Prometheus, a probe or two and some people; each costs a thread. Beyond that the oldest connection
 # of the busiest source is closed, so that silent clients, however many, do not block the next one.
@@ -102,7 +102,7 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self._due_s[request] = time.monotonic() + EXCHANGE_TIMEOUT_S
             self._source_of[request] = self.source(client_address)
         try:
-            super().process_request(request, client_address)
+            threads.start(self.process_request_thread, request, client_address)
         except BaseException:  # no thread to be had
             self._free.release()
             raise

@@ -1,6 +1,7 @@
 """Manual pages from the commands' own definitions: ``python packaging/man.py DIR``.
 
-Writes fastun.1 and a page for each command below it (fastun-peer-add.1), in the text of ``--help``.
+Writes fastun.1 and a page for each command below it (fastun-peer-add.1), in the text of ``--help``,
+and fastun.toml.5, of the fields of the configuration file.
 The date is SOURCE_DATE_EPOCH's, so the same sources give the same pages.
 """
 
@@ -16,11 +17,13 @@ import click
 
 from fastun import __version__
 from fastun.command.cli import cli
+from fastun.config.manual import manual
 
 _LITERAL = "\b"  # click's mark of a paragraph not to be refilled
 
 _FILES = {
-    "/etc/fastun": "Configurations of the services, NAME.toml or NAME.conf.",
+    "/etc/fastun/NAME.toml": "Configuration of the services fastun-serve@NAME and "
+    "fastun-connect@NAME; fastun.toml(5).",
     "/var/lib/fastun": "A server's key and its peers; what it has changed on this host.",
     "/run/fastun/INTERFACE.sock": "The control socket of a running gateway.",
 }
@@ -99,6 +102,7 @@ def page(context: click.Context, date: str) -> str:
     ]
     if context.parent is None:
         lines += [*section("FILES", _FILES.items()), *section("EXIT STATUS", _EXIT.items())]
+        lines += [".SH SEE ALSO", r"\fBfastun.toml\fP(5)"]
     else:
         lines += [".SH SEE ALSO", rf"\fB{escaped(page_name(context.parent))}\fP(1)"]
     return "\n".join(lines) + "\n"
@@ -118,6 +122,7 @@ def main() -> None:
     when = dt.datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), dt.UTC)
     for name, text in pages(context_of(cli, "fastun"), f"{when:%Y-%m-%d}"):
         (out / name).write_text(text, encoding="utf-8")
+    (out / "fastun.toml.5").write_text(manual(f"{when:%Y-%m-%d}"), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ enum { CALLS_MAX = 20 };
     X(getsockopt, LINK_WRITER | TUN_READER, OPTION(SOL_SOCKET, SO_MEMINFO), ALLOW,                 \
       "whether it is full")                                                                        \
     X(getsockopt, LINK_WRITER, OPTION(IPPROTO_TCP, TCP_INFO), ALLOW,                               \
-      "a stream's queue on its path")                                                              \
+      "a stream's queue on its path, and how long its packets are")                                \
     X(getrandom, LINK_READER, ANY, ALLOW, "nonces and secrets of cookies")                         \
     X(mmap, ALL, ARGUMENT(2, PROT_EXEC, 0), ALLOW, "memory, keys, rings of a capture; no code")    \
     X(munmap, ALL, ANY, ALLOW, "the same, given back")                                             \

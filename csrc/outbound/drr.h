@@ -43,6 +43,10 @@ void drr_wake(struct drr *drr, unsigned flow);
 /* Whose turn it is, and how many bytes of it; -1: no flow has anything. It stays the same until
  * drr_sent. */
 int drr_next(struct drr *drr, uint32_t *n_bytes);
+/* Whether it comes first, and not in turn. */
+static inline bool drr_is_first(const struct drr *drr, unsigned flow) {
+    return drr->flows[flow].place == DRR_FIRST;
+}
 /* The flow whose turn it was sent that much; `has_more`: it could send more. */
 void drr_sent(struct drr *drr, unsigned flow, uint32_t n_bytes, bool has_more);
 /* The flow has nothing any more, although it was not its turn. */

@@ -2,7 +2,8 @@
 #include "outbound/fair_writer.h"
 
 #include <linux/sock_diag.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "outbound/captured_out.h"
@@ -63,6 +64,14 @@ static void limit_unsent(const struct writer_link *link, int n_max) {
         setsockopt(link->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &n_max, sizeof n_max);
 }
 
+/* What TCP sends as one packet: less would go out as one of its own. */
+static void read_segment(struct writer_link *link) {
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    if (link->fd >= 0 && getsockopt(link->fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
+        link->segment = info.tcpi_snd_mss;
+}
+
 static void set_on(struct link_writer *writer, bool is_on, uint64_t now_ns) {
     writer->fair.is_on = is_on;
     writer->fair.full_ns = now_ns;
@@ -71,6 +80,7 @@ static void set_on(struct link_writer *writer, bool is_on, uint64_t now_ns) {
         if (link == NULL)
             continue;
         limit_unsent(link, is_on ? UNSENT_MAX_IN_TURN : UNSENT_MAX);
+        read_segment(link);
         if (is_on && link->is_held)
             stream_forget(writer, link); /* its path is not looked at meanwhile */
         if (is_on)
@@ -98,6 +108,7 @@ void fair_watch(struct link_writer *writer) {
 }
 
 void fair_attach(struct link_writer *writer, struct writer_link *link) {
+    read_segment(link);
     limit_unsent(link, writer->fair.is_on ? UNSENT_MAX_IN_TURN : UNSENT_MAX);
 }
 
@@ -185,10 +196,22 @@ static bool empty_ring(struct link_writer *writer) {
 
 /* -- turns ------------------------------------------------------------------------------------- */
 
-/* Sends datagrams of `n_max` bytes, of which the last may exceed it. Returns what the uplink
- * carries. */
-static uint32_t send_datagrams(struct link_writer *writer, struct writer_link *link,
-                               uint32_t n_max) {
+struct sent {
+    uint32_t n_bytes;  /* that the uplink carries */
+    uint64_t n_unsent; /* what the kernel counts for them until they have left */
+};
+
+/* A buffer of a power of two bytes, which the kernel has some of as well, and its description. */
+static uint64_t buffer_of(uint32_t length) {
+    uint64_t size = 512;
+    while (size < length + 320)
+        size *= 2;
+    return size + 256;
+}
+
+/* Sends datagrams of `n_max` bytes, of which the last may exceed it. */
+static struct sent send_datagrams(struct link_writer *writer, struct writer_link *link,
+                                  uint32_t n_max) {
     struct ring_view views[TRAIN_SEGMENTS_MAX];
     struct trains trains = {.n = 0};
     struct queue_entry entry;
@@ -215,10 +238,21 @@ static uint32_t send_datagrams(struct link_writer *writer, struct writer_link *l
     }
     int n_done = datagrams_send(writer, &trains);
     int n_out = n_done < trains.n ? trains.trains[n_done].first : trains.n_records;
-    n_bytes = 0;
-    for (int i = 0; i < n_out && link_queue_pop(&link->queue, &entry); i++)
-        n_bytes += entry.length + WIRE_HEADERS;
-    return n_bytes;
+    struct sent sent = {0, 0};
+    for (int i = 0; i < n_out && link_queue_pop(&link->queue, &entry); i++) {
+        sent.n_bytes += entry.length + WIRE_HEADERS;
+        sent.n_unsent += buffer_of(entry.length + WIRE_HEADERS);
+    }
+    return sent;
+}
+
+/* TCP makes its own packets of it: as of full ones. */
+static struct sent send_on_stream(struct link_writer *writer, struct writer_link *link,
+                                  uint32_t n_max) {
+    if (link->segment > 0) /* the next turn is so much shorter */
+        n_max = (n_max + link->segment - 1) / link->segment * link->segment;
+    uint32_t n_bytes = (uint32_t)stream_write_queued(writer, link, n_max);
+    return (struct sent){n_bytes, n_bytes * 3ull / 2};
 }
 
 /* Drops and counts what waits for a link whose route leads into the tunnel since. */
@@ -230,57 +264,68 @@ static void drop_blocked(struct link_writer *writer, struct writer_link *link) {
 
 static void take_turn(struct link_writer *writer, struct writer_link *link, uint32_t n_max) {
     struct fair *fair = &writer->fair;
-    uint32_t n_sent = 0;
+    struct sent sent = {0, 0};
     if (link->is_blocked)
         drop_blocked(writer, link);
     else if (can_send(link))
-        n_sent = link->format.is_datagram ? send_datagrams(writer, link, n_max)
-                                          : (uint32_t)stream_write_queued(writer, link, n_max);
+        sent = link->format.is_datagram ? send_datagrams(writer, link, n_max)
+                                        : send_on_stream(writer, link, n_max);
     if (link->format.is_datagram)
         look_at(fair, &fair->n_unsent_of[link->endpoint.socket_index % N_SOCKETS],
                 datagram_socket(writer, link)->fd);
     else
         look_at(fair, &link->n_unsent, link->fd);
+    uplink_handed(&fair->uplink, sent.n_unsent, fair->n_unsent);
     queued_mark(writer, link, NULL);
     link_queue_rest(&link->queue, fair->uplink.looked_ns);
-    drr_sent(&fair->drr, link->slot, n_sent, can_send(link));
+    drr_sent(&fair->drr, link->slot, sent.n_bytes, can_send(link));
+}
+
+static void set_quantum(struct fair *fair) {
+    uint64_t quantum = uplink_limit(&fair->uplink) / TURNS_OF_LIMIT;
+    fair->drr.quantum = quantum < QUANTUM_MIN   ? QUANTUM_MIN
+                        : quantum > QUANTUM_MAX ? QUANTUM_MAX
+                                                : (uint32_t)quantum;
+}
+
+/* For the peer whose turn it is. */
+static uint64_t room_for(const struct fair *fair, unsigned slot) {
+    bool is_first = drr_is_first(&fair->drr, slot);
+    return is_first ? uplink_room_for_first(&fair->uplink) : uplink_room(&fair->uplink);
 }
 
 /* As long as the kernel has room. */
 static void take_turns(struct link_writer *writer) {
     struct fair *fair = &writer->fair;
-    uint64_t quantum = uplink_limit(&fair->uplink) / TURNS_OF_LIMIT, room;
+    uint64_t room;
     uint32_t n_bytes;
     int slot;
-    fair->drr.quantum = quantum < QUANTUM_MIN   ? QUANTUM_MIN
-                        : quantum > QUANTUM_MAX ? QUANTUM_MAX
-                                                : (uint32_t)quantum;
-    while ((room = uplink_room(&fair->uplink)) > 0 && !waiter_is_rung(writer->loop.self) &&
-           (slot = drr_next(&fair->drr, &n_bytes)) >= 0) {
+    set_quantum(fair);
+    while (!waiter_is_rung(writer->loop.self) && (slot = drr_next(&fair->drr, &n_bytes)) >= 0 &&
+           (room = room_for(fair, (unsigned)slot)) > 0)
         take_turn(writer, writer->links[slot], n_bytes < room ? n_bytes : (uint32_t)room);
-        uplink_set_unsent(&fair->uplink, fair->n_unsent);
-    }
-    if (room == 0)
+    if (uplink_room(&fair->uplink) == 0)
         fair->full_ns = fair->uplink.looked_ns;
 }
 
 /* -- a step ------------------------------------------------------------------------------------ */
 
-/* For a record as well, if it could be sent. */
+/* And for a record, which may be of a peer that goes first. */
 static enum step wait_for_turn(struct link_writer *writer) {
     struct fair *fair = &writer->fair;
     struct loop *loop = &writer->loop;
-    if (fair->drr.n_ready > 0)
-        return link_writer_poll(writer, uplink_sleep_ns(&fair->uplink));
-    if (fair->uplink.looked_ns - fair->full_ns > FREE_AFTER_MS * (uint64_t)NS_PER_MS) {
+    bool has_more = fair->drr.n_ready > 0;
+    if (!has_more && fair->uplink.looked_ns - fair->full_ns > FREE_AFTER_MS * (uint64_t)NS_PER_MS) {
         set_on(writer, false, 0);
         return STEP_MORE;
     }
+    uint64_t most_ns =
+        has_more ? uplink_sleep_ns(&fair->uplink) : FREE_AFTER_MS * (uint64_t)NS_PER_MS;
     if (!may_gather(writer))
-        return link_writer_poll(writer, FREE_AFTER_MS * (uint64_t)NS_PER_MS);
+        return link_writer_poll(writer, most_ns);
     if (!ring_prepare_poll(loop->ring, ring_first(loop->ring)))
         return STEP_MORE;
-    enum step step = link_writer_poll(writer, FREE_AFTER_MS * (uint64_t)NS_PER_MS);
+    enum step step = link_writer_poll(writer, most_ns);
     waiter_cancel(loop->self);
     return step;
 }

@@ -3,8 +3,9 @@
  * Usually the kernel gets what is in the ring at once. When it keeps a queue for longer (uplink.h),
  * and there are several peers, it is brought here, where it is in order of peers and not of arrival:
  * the ring is emptied into the links' queues, and from those the peers take turns (drr.h) to send
- * what the kernel has room for. In between the worker sleeps until there is some. After a second in
- * which the uplink was not full, all is as before.
+ * what the kernel has room for. In between the worker sleeps until there is some, or the ring has more:
+ * who sends little need not wait for room. After a second in which the uplink was not full, all is as
+ * before.
  */
 #ifndef FASTUN_OUTBOUND_FAIR_WRITER_H
 #define FASTUN_OUTBOUND_FAIR_WRITER_H

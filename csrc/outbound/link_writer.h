@@ -22,6 +22,7 @@ struct writer_link {
     bool is_full;      /* the socket has no room; epoll reports when it has */
     int broken;        /* the errno that ended it, not yet reported */
     uint64_t n_unsent; /* bytes that its socket had in the kernel when last looked at */
+    uint32_t segment;  /* bytes of a full packet when peers began to take turns; 0: unknown */
     struct path_queue path;
     struct overtaking *overtaking; /* NULL on UDP */
     bool is_held;                  /* full, since it has enough on its way: stream_path.h */

@@ -159,7 +159,13 @@ def status(
 @cli.command()
 @gateway_option
 @run_dir_option
-def reload(interface: str | None, run_dir: Path) -> None:
+@click.option(
+    "--pid",
+    type=click.IntRange(min=1),
+    metavar="PID",
+    help="The gateway of this process, as a service manager knows it.",
+)
+def reload(interface: str | None, run_dir: Path, pid: int | None) -> None:
     """Have a running gateway apply changes of its file.
 
     Waits until it is in effect, and prints a line for each change, and one for each field that
@@ -173,7 +179,7 @@ def reload(interface: str | None, run_dir: Path) -> None:
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun.command import reload  # noqa: PLC0415 (as above)
 
-    reload.run(interface, run_dir)
+    reload.run(interface, run_dir, pid)
 
 
 @cli.command()

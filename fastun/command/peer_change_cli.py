@@ -6,15 +6,20 @@ from typing import Final
 import click
 
 from fastun.command.options import peer_argument
-from fastun.command.peer_fields import Given, endpoint_option, format_option, peer_options
+from fastun.command.peer_fields import NOTHING, Given, endpoint_option, format_option, peer_options
 from fastun.command.server_state import server_options
 
 
 @click.command("set")
 @peer_argument
 @peer_options
+@click.option(
+    "--reset-timestamp",
+    is_flag=True,
+    help="In a fleet: let it connect though its clock was ahead before and is right now.",
+)
 @server_options
-def set_(name: str, state: Path, given: Given) -> None:
+def set_(name: str, state: Path, given: Given, reset_timestamp: bool) -> None:
     """Change what is given of one peer, and nothing else.
 
     The networks and endpoints given replace those before; 'none' removes them.
@@ -26,7 +31,10 @@ def set_(name: str, state: Path, given: Given) -> None:
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun.command import peer_changes  # noqa: PLC0415
 
-    peer_changes.change(name, given, state)
+    if reset_timestamp:
+        peer_changes.reset_timestamp(name, state)
+    if given != NOTHING or not reset_timestamp:
+        peer_changes.change(name, given, state)
 
 
 @click.command()

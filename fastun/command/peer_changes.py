@@ -46,6 +46,13 @@ def change(name: str, given: Given, state: Path) -> None:
         warn(given)
 
 
+def reset_timestamp(name: str, state: Path) -> None:
+    """Have all gateways forget up to when a peer has connected. Raises FastunError."""
+    with existing(state) as directory:
+        directory.reset_timestamp(name)
+        click.echo(f"changed {name}: its next handshake is accepted, whatever its clock", err=True)
+
+
 def _check_quota(peer: Peer, used: Usage | None, now: float) -> None:
     """Raise ConfigError where more was used this month than the quota allows."""
     quota = peer.terms.quota

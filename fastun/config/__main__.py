@@ -14,4 +14,4 @@ if __name__ == "__main__":
         page = Path(sys.argv[1])
         page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
     else:
-        print(manual())  # noqa: T201 (this is its output)
+        print(manual(), end="")  # noqa: T201 (this is its output)

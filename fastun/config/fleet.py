@@ -26,10 +26,14 @@ _PRINTABLE: Final = re.compile(r"[!-~]+")
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the peers are, as libpq has it, without a password; and this gateway's name there."""
+    """Where the peers are, as libpq has it, without a password; and this gateway's name there.
+
+    `has_routes`: the device has routes to the addresses of the peers that are connected here.
+    """
 
     directory: str
     name: str
+    has_routes: bool = True
 
 
 def fleet(sources: Sources, wire: str) -> Fleet | None:
@@ -46,7 +50,8 @@ def fleet(sources: Sources, wire: str) -> Fleet | None:
         raise ConfigError(f"{where}: missing; give a URL as in {_EXAMPLE}, or remove [fleet]")
     url = parse_directory(section.directory, where)
     check_library(where)
-    return Fleet(directory=url, name=_name(section.name, sources.where("fleet.name")))
+    name = _name(section.name, sources.where("fleet.name"))
+    return Fleet(directory=url, name=name, has_routes=section.routes)
 
 
 def refuse_fleet(sources: Sources) -> None:

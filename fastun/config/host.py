@@ -86,6 +86,9 @@ def table(sources: Sources, mode: Mode) -> Table:
     table, where = sources.document.interface.table, sources.where("interface.table")
     if sources.options.all_traffic:
         table, where = "all", "--all"
+    fleet = sources.document.fleet
+    if table is None and fleet is not None and fleet.routes and mode == "tun":
+        return "auto"
     if table is None or table == "off":
         return "off"
     if mode == "tap":

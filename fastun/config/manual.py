@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from fastun import __version__
 from fastun.config.document import SECTIONS
 from fastun.config.reference import Field, fields, sections
 from fastun.config.sections.base import plain
@@ -12,8 +13,7 @@ from fastun.config.sections.base import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_HEAD: Final = r""".TH FASTUN.TOML 5
-.SH NAME
+_HEAD: Final = r""".SH NAME
 fastun.toml \- configuration file of fastun
 .SH SYNOPSIS
 .B fastun serve \-c
@@ -43,15 +43,15 @@ masquerade = ["eth0"]
 .BR fastun (1)"""
 
 
-def manual() -> str:
-    """Return the page."""
-    lines = [_HEAD]
+def manual(date: str = "") -> str:
+    """Return the page, of ``date``."""
+    lines = [f'.TH FASTUN.TOML 5 "{date}" "fastun {__version__}" "File Formats"', _HEAD]
     for heading, section in sections().items():
         about = " ".join((SECTIONS[section].__doc__ or "").split("\n\n")[0].split())
         lines += [f'.SH "{heading}"', _text(about.partition(": ")[2].capitalize())]
         for field in fields(section):
             lines += _entry(field)
-    return "\n".join([*lines, _FOOT])
+    return "\n".join([*lines, _FOOT, ""])
 
 
 def _entry(field: Field) -> Iterator[str]:

@@ -24,6 +24,9 @@ _SECONDS: Final = {"min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 RATE_MIN: Final = 1_000
 RATE_MAX: Final = 125_000_000_000
 SIZE_MAX: Final = 10**18
+# As people write them, for errors and the reference.
+RATES: Final = "8kbit to 1Tbit"
+SIZES: Final = "1B to 1000PB"
 
 # Python's dates end with the year 9999; one far before them is a typing error as well.
 _YEARS_MAX: Final = 100
@@ -46,7 +49,7 @@ def parse_rate(text: str, where: str) -> int:
     factor = _factor(bit_prefix) / 8 if is_bits else _factor(byte_prefix)
     rate = round(float(number) * factor)
     if not RATE_MIN <= rate <= RATE_MAX:
-        raise ConfigError(f"{where}: {text} is out of range (8kbit to 1Tbit a second)")
+        raise ConfigError(f"{where}: {text} is out of range ({RATES} a second)")
     return rate
 
 
@@ -59,7 +62,7 @@ def parse_size(text: str, where: str) -> int:
         )
     size = round(float(found[1]) * _factor(found[2]))
     if not 1 <= size <= SIZE_MAX:
-        raise ConfigError(f"{where}: {text} is out of range (1B to 1000PB)")
+        raise ConfigError(f"{where}: {text} is out of range ({SIZES})")
     return size
 
 

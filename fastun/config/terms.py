@@ -36,6 +36,7 @@ ALL: Final = "all"
 
 BURST_MIN: Final = 3_000
 BURST_MAX: Final = 10**9
+BURSTS: Final = "3kB to 1GB"
 
 NOTE_CHARS_MAX: Final = 200
 
@@ -95,7 +96,7 @@ def _limit(limit: RateLimit, text: TermsText, where: Where) -> RateLimit:
             raise ConfigError(f"{place}: the peer has no limit; give a rate too")
         burst = parse_size(text.burst, place)
         if not BURST_MIN <= burst <= BURST_MAX:
-            raise ConfigError(f"{place}: {text.burst} is out of range (3kB to 1GB)")
+            raise ConfigError(f"{place}: {text.burst} is out of range ({BURSTS})")
         limit = structs.replace(limit, burst_bytes=burst)
     return limit
 

@@ -94,7 +94,7 @@ class _Check:
 
     def of(self, endpoints: tuple[Endpoint, ...]) -> Iterator[Finding]:
         """Yield the findings of each endpoint in turn; all are made at once."""
-        deadline, threads = time.monotonic() + LIMIT_S, DaemonThreads(_N_THREADS, "check")
+        deadline, threads = time.monotonic() + LIMIT_S, DaemonThreads(_N_THREADS)
         own_trial = self._trial()
         lookups = {
             host: threads.submit(_addresses, host, self.settings.fwmark)

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fastun.doctor import confinement, files, kernel, kill_switch, network, resolving, workers
+from fastun.doctor import (
+    confinement,
+    files,
+    kernel,
+    kill_switch,
+    network,
+    resolving,
+    services,
+    workers,
+)
 from fastun.doctor.finding import Finding, Subject, finding, named
 from fastun.errors import FastunError
 
@@ -33,6 +42,7 @@ CHECKS: dict[str, Check] = {
     "private key": files.private_key,
     "peers": files.peer_directory,
     "run directory": files.run_directory,
+    "services": services.check,
     "udp port": network.udp_port,
     "tcp port": network.tcp_port,
     "metrics port": network.metrics_port,

@@ -5,6 +5,7 @@ schema       its tables: made, brought up to date, and their version checked
 postgres     the directory in PostgreSQL
 opened       which directory a state directory's commands change
 copied       the copy of it that a gateway serves from
+presence     where each peer is
 follower     keeps the copy in step with the directory
 process      the process that does: all of a fleet's that speaks to the database
 messages     what it and the gateway say to each other

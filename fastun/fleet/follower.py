@@ -23,8 +23,9 @@ from fastun.errors import FastunError
 from fastun.fleet import messages, schema
 from fastun.fleet.connection import explained
 from fastun.fleet.copied import Copied
-from fastun.fleet.messages import Changed, Now
+from fastun.fleet.messages import Changed, Claims, Now
 from fastun.fleet.postgres import PostgresDirectory
+from fastun.fleet.presence import Presence
 
 if TYPE_CHECKING:
     import socket
@@ -60,6 +61,7 @@ class Follower:
         self._version = -1  # of the directory, that the copy is in step with
         self._announced: Server | None = None  # what the directory says of this gateway
         self._announced_s = 0.0
+        self._presence = Presence(name)
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
 
@@ -87,12 +89,17 @@ class Follower:
         with explained(self._url):
             directory.connection.execute(f"LISTEN {schema.CHANNEL}")
         self._version, self._announced = -1, None
+        self._presence.begin()
 
     def _follow(self, directory: PostgresDirectory) -> None:
         """Raise FastunError when that is not possible any more, and GatewayGone."""
         while True:
             self._announce(directory)
             self._look(directory)
+            if self._presence.has_news:
+                self._presence.write(directory)
+            for elsewhere in self._presence.read(directory):
+                self._send(elsewhere)
             looked_s = time.monotonic()
             self._wait(LOOK_S, directory.connection.fileno())
             self._wait(APART_S - (time.monotonic() - looked_s), None)
@@ -147,6 +154,8 @@ class Follower:
                 ready = {number for number, _ in self._poll.poll(rest_s * 1000)}
                 if self._channel.fileno() in ready:
                     self._take()
+                    if beside is not None and self._presence.has_news:
+                        return
                 if beside in ready:
                     return
         finally:
@@ -161,6 +170,8 @@ class Follower:
             raise GatewayGone from None
         if message is None:
             raise GatewayGone
+        if isinstance(message, Claims):
+            self._presence.claim(message)
 
     def _say(self, **changed: object) -> None:
         now = structs.replace(self._now, **changed)

@@ -21,6 +21,11 @@ MESSAGE_BYTES_MAX: Final = 32 << 10
 #: Of peers that were left out, so many are named.
 NAMED_MAX: Final = 8
 
+#: Of one message.
+PEERS_MAX: Final = 256
+
+Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Timestamp = Annotated[bytes, Meta(min_length=12, max_length=12)]
 Text = Annotated[str, Meta(max_length=1024)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -28,6 +33,16 @@ Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field=codec.TAG):
     """Any of them; its tag is the name of its class."""
 
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A peer, and the timestamp of the initiation by which it came; whether it is there now."""
+
+    public_key: Key
+    initiated: Timestamp
+    is_there: bool = True
+
+
+Places = Annotated[tuple[Place, ...], Meta(max_length=PEERS_MAX)]
 
 # -- by the process -----------------------------------------------------------------------------
 
@@ -54,8 +69,24 @@ class Changed(Message, frozen=True):
     """The copy has other peers than before."""
 
 
-OF_PROCESS: Final = (Now, Changed)
-OF_GATEWAY: Final = ()
+class Elsewhere(Message, frozen=True):
+    """Peers that have been at other gateways, or are there."""
+
+    peers: Places = ()
+
+
+# -- by the gateway -----------------------------------------------------------------------------
+
+
+class Claims(Message, frozen=True):
+    """Peers that have a session here, confirmed; and the keys of those that have left."""
+
+    here: Places = ()
+    gone: Annotated[tuple[Key, ...], Meta(max_length=PEERS_MAX)] = ()
+
+
+OF_PROCESS: Final = (Now, Changed, Elsewhere)
+OF_GATEWAY: Final = (Claims,)
 
 
 def receive(channel: socket.socket, kinds: Sequence[type[Message]]) -> Message | None:

@@ -19,6 +19,7 @@ from fastun.fleet.connection import connect, explained
 from fastun.peers.directory import PeerDirectory
 from fastun.peers.peer import check_together
 from fastun.peers.rows import ServerText, endpoints_of, peers_of, terms_text
+from fastun.session import tai64n
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -116,6 +117,17 @@ class PostgresDirectory(PeerDirectory):
             peer = self.get(name)
             self._do("DELETE FROM peer WHERE name = %s", name)
         return peer
+
+    def reset_timestamp(self, name: str) -> None:  # noqa: D102
+        with self.changes():
+            peer = self.get(name)
+            self._do("SELECT pg_advisory_xact_lock(%s)", schema.PRESENCE_LOCK)
+            self._do(
+                "UPDATE presence SET initiated = %s, changed = nextval('presence_changed')"
+                " WHERE public_key = %s",
+                tai64n.NEVER,
+                peer.public_key,
+            )
 
     def _sharing_with(self, peer: Peer) -> list[Peer]:
         """Return the peers with its name, its key or one of its prefixes, without reading all."""

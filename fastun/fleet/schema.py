@@ -21,6 +21,7 @@ _MIGRATIONS: Final = Path(__file__).with_name("migrations")
 CHANGE_LOCK: Final = int.from_bytes(b"fastunPC", "big")
 
 CHANNEL: Final = "fastun_peers"
+PRESENCE_LOCK: Final = int.from_bytes(b"fastunPW", "big")
 _TABLES_LOCK: Final = int.from_bytes(b"fastunPT", "big")
 
 

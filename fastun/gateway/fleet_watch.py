@@ -17,13 +17,14 @@ import msgspec
 from fastun import codec, log
 from fastun.errors import FastunError
 from fastun.fleet import messages
-from fastun.fleet.messages import Changed, Now
+from fastun.fleet.messages import Changed, Elsewhere, Now
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
     from fastun.config.fleet import Fleet
+    from fastun.fleet.messages import Message
 
 #: Between two starts of the process: doubled up to the second while it ends again.
 _AGAIN_S: Final = (0.5, 30.0)
@@ -59,6 +60,9 @@ class FleetWatch:
         self._fleet = fleet
         self._start = start
         self._now = Now()
+        self._channel: socket.socket | None = None
+        self._on_start: Callable[[], None] = lambda: None
+        self._on_places: Callable[[Elsewhere], None] = lambda _: None
         self._fault = ""  # why there is no process
         self._said = ""  # the fault that the log has last
         self._left_out: tuple[str, ...] = ()
@@ -82,6 +86,20 @@ class FleetWatch:
             why_left_out=now.why_left_out,
         )
 
+    def say(self, message: Message) -> bool:
+        """Say something to the process; return False where that is not possible now."""
+        if self._channel is None:
+            return False
+        try:
+            messages.send(self._channel, message)
+        except OSError:  # it reads late, or has ended
+            return False
+        return True
+
+    def follow(self, on_start: Callable[[], None], on_places: Callable[[Elsewhere], None]) -> None:
+        """Call ``on_start`` with each new process, ``on_places`` with what others have."""
+        self._on_start, self._on_places = on_start, on_places
+
     async def run(self, look: Callable[[], Awaitable[None]]) -> None:
         """Keep the process running, for ever; ``look`` at the copy whenever it has changed."""
         again_s = _AGAIN_S[0]
@@ -104,7 +122,8 @@ class FleetWatch:
         ready = asyncio.Event()
         channel.setblocking(False)
         loop.add_reader(channel, ready.set)
-        self._fault = ""
+        self._channel, self._fault = channel, ""
+        self._on_start()
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
@@ -116,6 +135,8 @@ class FleetWatch:
                     while (message := messages.receive(channel, messages.OF_PROCESS)) is not None:
                         if isinstance(message, Changed):
                             await look()
+                        elif isinstance(message, Elsewhere):
+                            self._on_places(message)
                         elif isinstance(message, Now):
                             self._now = message
                             self._say()
@@ -127,6 +148,7 @@ class FleetWatch:
         except ConnectionError:
             return
         finally:
+            self._channel = None
             loop.remove_reader(channel)
             channel.close()
 

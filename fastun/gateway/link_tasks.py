@@ -58,7 +58,8 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         return [*tasks, *choices, dialler.run(), *_beside(owner)]
     if owner.datagrams is not None:
         owner.datagrams.begin_all()
-        if settings.role == "serve":
+        # In a fleet they are at another gateway by now, and would be called away from there.
+        if settings.role == "serve" and settings.fleet is None:
             tasks.append(_remember(owner.listening, owner.datagrams))
     if streams:
         acceptor = Acceptor(

@@ -66,6 +66,7 @@ class PeerSync:
         self.n_fills = 0  # looks that found a change
         self._version = -1  # of the directory that the slots are in step with
         self._is_settled = True  # all peers have got their slots
+        self._admitted: list[Peer] = []  # that may connect now
         self.behind: tuple[Network, ...] = ()  # networks of the directory's peers, to be routed
         self._cut_short: set[str] = set()  # peers that are not pushed all of their addresses
         self._routeless: set[str] = set()  # peers without allowed IPs, warned of
@@ -152,11 +153,30 @@ class PeerSync:
         self._check_pushes(peers)
         self._warn_of_routeless(peers)
         admitted = self._terms.admitted(peers, time.time())
-        self.behind = self._networks_behind(admitted)
+        self._admitted = admitted
+        if not self.routes_connected:
+            self.behind = self._networks_behind(admitted)
         self._is_settled = self._peer_slots.replace(admitted)
         if self._is_settled:
             self._version = version
             self.n_fills += 1
+
+    @property
+    def routes_connected(self) -> bool:
+        """Whether routes are to the peers that are connected, and to no others."""
+        settings = self._settings
+        fleet = settings.fleet if settings.role == "serve" else None
+        return fleet is not None and fleet.has_routes and settings.table != "off"
+
+    def behind_of(self, connected: frozenset[bytes]) -> tuple[Network, ...]:
+        """Return all networks of the directory's peers that have these keys, in order."""
+        in_file = {peer.public_key for peer in self._settings.peers}
+        return tuple(
+            network
+            for peer in self._admitted
+            if peer.public_key in connected and peer.public_key not in in_file
+            for network in peer.allowed_ips
+        )
 
     def _networks_behind(self, peers: list[Peer]) -> tuple[Network, ...]:
         """Return what needs a route to the device: not what is in its own networks.

@@ -40,7 +40,7 @@ class PeerHooks:
     @contextlib.asynccontextmanager
     async def following(self, links: LinkTable) -> AsyncIterator[None]:
         """Follow ``links``; at the end what waits is run, as far as the time suffices."""
-        links.on_change = self.on_change
+        links.follow(self.on_change)
         try:
             yield
         finally:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import errno
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from itertools import repeat
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from fastun.peers.peer import Address, Network
 
 _Key = TypeVar("_Key")
+
+#: Of routes to peers that are here: less than that of routes which BIRD (32) and FRR (20) make.
+FLEET_METRIC: Final = 10
 
 
 def difference(
@@ -128,6 +132,11 @@ class Reconciler:
             self._placed(wanted, others, found, outcome)
         return tuple(outcome.refused)
 
+    @property
+    def _is_of_fleet(self) -> bool:
+        """Whether a peer that is here may have a route to another gateway, which lets it go."""
+        return self._settings.role == "serve" and self._settings.fleet is not None
+
     def is_moved_by(self, outer: Iterable[OuterAddress]) -> bool:
         """Return whether other routes than before would catch our own packets, now to ``outer``."""
         catching, caught = self._caught
@@ -200,10 +209,13 @@ class Reconciler:
         outcome.refused += refused
         # In a table of the user's own, what other interfaces have in the main one is not replaced.
         is_own_table = isinstance(self._settings.table, int)
-        routes, refused = permitted.configured_routes(
-            dict.fromkeys((*wanted.routes, *wanted.behind)),
-            OtherNetworks(()) if is_own_table else others,
-        )
+        beside = OtherNetworks(()) if is_own_table else others
+        routes, refused = permitted.configured_routes(dict.fromkeys(wanted.routes), beside)
+        outcome.refused += refused
+        if self._is_of_fleet and not is_own_table:
+            beside = of_others((), found, self._index)
+        behind = dict.fromkeys(wanted.behind).keys() - set(wanted.routes)
+        more_routes, refused = permitted.configured_routes(behind, beside)
         outcome.refused += refused
         pushed, refused = permitted.pushed_routes(
             dict.fromkeys(wanted.pushed_routes), self._named, others
@@ -211,7 +223,7 @@ class Reconciler:
         outcome.refused += refused
         placed = placing.placed(
             (*addresses, *more),
-            (*routes, *pushed),
+            (*routes, *more_routes, *pushed),
             wanted.outer,
             placing.Way(self._settings.table, self._settings.fwmark),
         )
@@ -288,7 +300,9 @@ class Reconciler:
         for route in kernel.own_routes():
             present[route.place] = route.is_ours or present.get(route.place, False)
         remove, add = difference(placed.routes, present)
-        faults = kernel.change([SetRoute(place) for place in add])
+        behind = frozenset(outcome.wanted.behind if self._is_of_fleet else ())
+        metrics = [FLEET_METRIC if place.network in behind else 0 for place in add]
+        faults = kernel.change([*map(SetRoute, add, repeat(False), metrics)])
         for number, place in enumerate(add):
             if number not in faults:
                 outcome.make("route", place.network)

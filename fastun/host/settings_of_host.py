@@ -56,7 +56,7 @@ def _set(
         if refused is not None and not _is_set(name, value):
             by_starter = sysctls.where_started(error, *_redirects_off())
             by_hand = f"run 'sysctl -w {item}={value}'"
-            advice = f"{by_starter or by_hand}, or peers get ICMP redirects"
+            advice = f"{by_starter or by_hand}; peers get ICMP redirects otherwise"
             refused.append(Refusal("setting", item, f"cannot be set: {error.strerror}", advice))
         return []
     return [Change("setting", item)]

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from fastun import ending, log
-from fastun.errors import RuntimeFailure
+from fastun.errors import FastunError, RuntimeFailure
 from fastun.host import template_start
 from fastun.host.sockets.maker import OWN, SocketMaker
 from fastun.host.users import KEPT, Users
@@ -180,8 +180,15 @@ class Template:
     def renew(self) -> None:
         """Execute it anew: what is forked from now on has other addresses and canaries."""
         self._end()
-        with contextlib.suppress(OSError):  # the next fork tries again, and says why
+        with contextlib.suppress(OSError, FastunError):  # the next fork tries again, and says why
             self._start()
+
+    def replace_ended(self) -> None:
+        """Start another one where it has ended by itself, or there is none: before it is needed."""
+        if self._pid is None or _collected(self._pid, 0):
+            self._pid = None
+            self._log.warning("there is no template process; starting one")
+            self.renew()
 
     def _start(self) -> None:
         self._pid, self._channel = self._start_one()

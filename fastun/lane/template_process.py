@@ -11,11 +11,16 @@ worker.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
 import socket
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from fastun import imports
 
@@ -28,6 +33,9 @@ with imports.without("typing_extensions"), imports.standing_in("logging"):
     from fastun.lane.channel import FORK_ANSWER
 
 _NAME_BYTES_MAX = 64
+_RETRY_S = 0.05
+
+_Result = TypeVar("_Result")
 
 
 def main() -> None:
@@ -57,7 +65,7 @@ def _fork_until_child(channel: socket.socket) -> tuple[str, int] | None:
     with channel:
         channel.send(FORK_ANSWER.pack(0))
         while True:
-            name, fds, _, _ = socket.recv_fds(channel, _NAME_BYTES_MAX, 1)
+            name, fds, _, _ = _patiently(lambda: socket.recv_fds(channel, _NAME_BYTES_MAX, 1))
             if not name:
                 return None
             try:
@@ -68,7 +76,18 @@ def _fork_until_child(channel: socket.socket) -> tuple[str, int] | None:
                 return name.decode(), fds[0]
             for fd in fds:
                 os.close(fd)
-            channel.send(FORK_ANSWER.pack(pid))
+            _patiently(partial(channel.send, FORK_ANSWER.pack(pid)))
+
+
+def _patiently(call: Callable[[], _Result]) -> _Result:
+    """Call again while the kernel has no memory: this process is needed when it has some."""
+    while True:
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in (errno.ENOMEM, errno.ENOBUFS):
+                raise
+        time.sleep(_RETRY_S)
 
 
 if __name__ == "__main__":

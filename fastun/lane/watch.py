@@ -23,7 +23,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from fastun import log
+from fastun import ending, log
 from fastun.lane.heartbeat import Heartbeat
 from fastun.native import ROLES
 from fastun.pace import PACE, QUIET_S
@@ -87,6 +87,8 @@ class LaneWatch:
         now_s = time.monotonic()
         passed_s, self._looked_s = min(now_s - self._looked_s, QUIET_S), now_s
         self._look_for_stopped()
+        if not ending.is_asked():
+            self._template.replace_ended()
         for worker in self._workers:
             if worker.pid is not None and resident_bytes(worker.pid) > _max_of(worker):
                 worker.kill(f"it uses more than {_max_of(worker) >> 20} MiB of memory")

@@ -49,6 +49,7 @@ class KeyExchange:
         self.own = own
         self.hello_for = hello_for
         self._timestamps = timestamps or Timestamps()
+        self.on_session: Callable[[SlottedPeer], None] = lambda _: None
         self.results: Counter[str] = Counter(dict.fromkeys(("ok", *Refusal), 0))
 
     # -- as the initiator ---------------------------------------------------------------------
@@ -116,9 +117,10 @@ class KeyExchange:
     # -- either -------------------------------------------------------------------------------
 
     def succeeded(self, slotted: SlottedPeer) -> None:
-        """Count a handshake that gave a session."""
+        """Count a handshake that gave a session, which the peer is known to have."""
         self.results["ok"] += 1
         slotted.errors.clear()
+        self.on_session(slotted)
 
     def watch(self, lane: Lane) -> None:
         """Say, now and then, how many handshakes came that are for another key than ours."""

@@ -81,7 +81,7 @@ class Names:
         """
         self._lookup = lookup
         self._place = place
-        self._threads = DaemonThreads(N_THREADS, "names")
+        self._threads = DaemonThreads(N_THREADS)
         self._names: dict[str, _Name] = {}
         self._log = log.get("names")
 

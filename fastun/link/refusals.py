@@ -31,6 +31,9 @@ UNCONFIRMED_MAX: Final = 3
 # An initiation that was overtaken by a newer one is older by some seconds at most.
 OVERTAKEN_S: Final = 10.0
 
+# Ahead of our clock by more: the peer's was wrong.
+AHEAD_S: Final = 60.0
+
 FINGERPRINT_LETTERS: Final = 8
 
 _WATCH_S: Final = 10.0  # for a burst of handshakes for another key to be one line
@@ -120,6 +123,12 @@ class Refusals:
             its_clock=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(its_s)),
         )
         text = f"the peer's clock is {behind_s:.0f} s behind that of its last handshake"
+        ahead_s = its_s + behind_s - time.time()
+        if ahead_s > AHEAD_S:  # it is right now, and was not
+            text = (
+                f"its clock was {ahead_s:.0f} s ahead at its last handshake; 'peer set"
+                " --reset-timestamp' in a fleet, else a restart here, lets it in"
+            )
         slotted.errors.note(Reason.OLD_TIMESTAMP, text)
 
     # -- responses ------------------------------------------------------------------------------

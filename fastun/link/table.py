@@ -54,12 +54,20 @@ class LinkTable:
         self._ended: dict[tuple[int, int], float] = {}  # by slot and lane, time.monotonic()
         self._address_turns = AddressTurns()
         self.dials = dials
-        self.on_change: Callable[[Link, bool], None] = lambda *_: None  # it has come, or gone
+        self._followers: list[Callable[[Link, bool], None]] = []
         self.lanes = lanes
         self.of_peers = PeerLanes(lanes, by_flow=dials)
         self._default_format = default_format
         self._is_sealed = default_format.wire == Wire.WIREGUARD
         self._log = log.get("link")
+
+    def follow(self, follower: Callable[[Link, bool], None]) -> None:
+        """Call ``follower`` with each link that has come (True), or gone."""
+        self._followers.append(follower)
+
+    def _say(self, link: Link, *, is_there: bool) -> None:
+        for follower in self._followers:
+            follower(link, is_there)
 
     # -- beginning ----------------------------------------------------------------------------
 
@@ -169,7 +177,7 @@ class LinkTable:
             self.n_established += 1
             self.n_reconnects += link.peer_name in self._names_seen
             self._names_seen.add(link.peer_name)
-            self.on_change(link, True)
+            self._say(link, is_there=True)
         return link
 
     def _log_up(self, link: Link) -> None:
@@ -214,7 +222,7 @@ class LinkTable:
         else:
             del self.by_slot[slot]
             self._lingering.stop(slot)
-            self.on_change(link, False)
+            self._say(link, is_there=False)
             self._log.info("down", peer=link.peer_name, remote=link.remote, reason=reason)
         link.ended.set()
 

@@ -60,6 +60,14 @@ class PeerDirectory(ABC):
         What it has used of a quota stays.
         """
 
+    def reset_timestamp(self, name: str) -> None:
+        """Accept any timestamp of the peer's next initiation; ConfigError where none is kept."""
+        self.get(name)
+        raise ConfigError(
+            "--reset-timestamp: only a fleet's directory keeps timestamps; the gateway of this one"
+            " forgets them when it is restarted"
+        )
+
     def own_addresses(self) -> tuple[Address, ...]:
         """Return the addresses that are no peer's: those of all gateways that serve it."""
         server = self.server()

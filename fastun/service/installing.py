@@ -5,6 +5,7 @@ What systemd is asked for is done by its own programs, whose complaints are pass
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shutil
 import stat
@@ -27,6 +28,8 @@ _LAST_LINES: Final = 8
 
 # Where a package has put units, which an instance then uses.
 _OF_OTHERS: Final = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
+
+_OLD_POLKIT: Final = Path("/etc/polkit-1/localauthority/50-local.d")
 
 
 def write(files: dict[Path, str], root: Path = Path("/")) -> list[Path]:
@@ -61,9 +64,11 @@ def install(role: Role, name: str, say: Callable[[str], None], *, starts: bool) 
             f" run: fastun install-service {name} --role {_other(role)} --remove"
         )
     installation = units.this_installation()
+    files = units.of_old_polkit(_OLD_POLKIT)
     if not _is_packaged(role, installation):
-        for path in write(units.texts(installation, units.OF_HOST)):
-            say(f"wrote {path}")
+        files |= units.texts(installation, units.OF_HOST)
+    for path in write(files):
+        say(f"wrote {path}")
     _run("systemd-sysusers")
     _run("systemd-tmpfiles", "--create", "fastun.conf")
     _give(file, say)
@@ -83,7 +88,8 @@ def remove(role: Role, name: str, say: Callable[[str], None]) -> None:
     say(f"stopped and disabled {unit}")
     if any(_enabled("*")):
         return
-    for path in units.texts(units.Installation(""), units.OF_HOST):
+    files = units.texts(units.Installation(""), units.OF_HOST)
+    for path in files | units.of_old_polkit(_OLD_POLKIT):
         if path.is_file() and path.read_text(encoding="utf-8").split("\n")[0].endswith(_MARK_END):
             path.unlink()
             say(f"removed {path}")
@@ -98,8 +104,9 @@ def _other(role: Role) -> Role:
 
 
 def _enabled(name: str) -> list[Role]:
-    wants = Path("/etc/systemd/system/multi-user.target.wants")
-    return [role for role in units.ROLES if any(wants.glob(units.unit_name(role, name)))]
+    wants = units.OF_HOST.units / "multi-user.target.wants"
+    found = [path.name for path in wants.iterdir()] if wants.is_dir() else []
+    return [role for role in units.ROLES if fnmatch.filter(found, units.unit_name(role, name))]
 
 
 def _check_host() -> None:

@@ -25,6 +25,13 @@ _ORDERS: Final[dict[Role, str]] = {
     "serve": "",
     "connect": "Before=network-online.target\n",
 }
+# As connect has more often. All else in /etc belongs to root, so that the service may not write it.
+_RESOLV_CONF: Final = "/etc/resolv.conf"
+_BEFORE: Final = f"""\
+# Where no program manages {_RESOLV_CONF}, a tunnel with DNS servers writes them there.
+ExecStartPre=+-/bin/sh -c 'if [ -f {_RESOLV_CONF} ] && [ ! -L {_RESOLV_CONF} ]; \
+then chgrp {service_user.NAME} {_RESOLV_CONF} && chmod g+w {_RESOLV_CONF}; fi'
+"""
 
 # The first line of what `fastun install-service` has written, by which it knows its own.
 MARK: Final = "# Written by 'fastun install-service'; changes belong in drop-ins."
@@ -86,6 +93,12 @@ def texts(installation: Installation, places: Places) -> dict[Path, str]:
     }
 
 
+def of_old_polkit(directory: Path) -> dict[Path, str]:
+    """Return the rule for a host whose polkit looks in ``directory``; nothing for any other."""
+    text = f"{MARK}\n{_read('pkla')}"
+    return {directory / "fastun.pkla": text} if directory.is_dir() else {}
+
+
 def _unit(role: Role, installation: Installation, mark: str) -> str:
     home = ["ProtectHome=yes"]
     if installation.hidden:
@@ -95,6 +108,8 @@ def _unit(role: Role, installation: Installation, mark: str) -> str:
         "@ORIGIN@": mark.removeprefix("# "),
         "@DESCRIPTION@": _DESCRIPTIONS[role],
         "@ORDER@": _ORDERS[role],
+        "@BEFORE@": _BEFORE if role == "connect" else "",
+        "@RESOLVER@": " /etc" if role == "connect" else "",
         "@ROLE@": role,
         "@USER@": service_user.NAME,
         "@COMMAND@": installation.command,

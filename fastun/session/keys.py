@@ -130,7 +130,9 @@ def load_private(path: Path) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise ConfigError(f"{name}: {error.strerror}") from None
+        is_refused = isinstance(error, PermissionError)
+        advice = service_user.how_to_let_it_read(path) if is_refused else ""
+        raise ConfigError(f"{name}: {error.strerror}{advice}") from None
     if not content:
         raise ConfigError(f"{name}: not a key, it is empty; restore it from a backup")
     return parse_key(content.decode("latin-1").rstrip("\r\n"), name)

@@ -71,9 +71,9 @@ completions() {
     $fastun completion fish >"$tree/usr/share/fish/vendor_completions.d/fastun.fish"
 }
 
+# The units, their user, and its rights.
 units() {
-    "$here/.venv/bin/fastun" install-service --help >/dev/null 2>&1 || return 0
-    "$here/.venv/bin/fastun" install-service --package "$tree" --command /usr/lib/fastun/bin/fastun
+    "$here/.venv/bin/fastun" install-service --package "$tree" --command /usr/lib/fastun/bin/fastun >/dev/null
 }
 
 has_debhelper() { command -v dh >/dev/null && command -v dpkg-buildpackage >/dev/null; }
@@ -91,10 +91,12 @@ units
 "$here/.package/tools/bin/python" "$here/packaging/sbom.py" "$packages" "$here/.package/libraries" \
     "$work/sbom.cdx.json"
 cp -a "$here/packaging/deb/debian" "$work/debian"
+cp "$here/fastun/service/fastun.sysusers" "$here/fastun/service/fastun.tmpfiles" "$work/debian/"
 cp "$here/CHANGELOG.md" "$work/"
 printf 'fastun (%s-1) stable; urgency=medium\n\n  * See /usr/share/doc/fastun/CHANGELOG.md.\n\n -- %s  %s\n' "$version" \
     "The fastun authors <maintainers@fastun.example>" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" >"$work/debian/changelog"
 say "building the package"
+find "$work" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 (cd "$work" && dpkg-buildpackage -b -us -uc -tc) >"$here/.package/deb.log" 2>&1 ||
     die "that failed; see .package/deb.log"
 mkdir -p "$here/dist"

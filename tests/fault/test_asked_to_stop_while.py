@@ -16,6 +16,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.tunnel import SERVER_ADDRESSES, start_gateway
+from fastun.native import ROLES
 from tests.support.hijacked import held
 from tests.support.host_state import differences, host_state
 from tests.support.processes import processes
@@ -97,7 +98,10 @@ class Servers:
     @staticmethod
     def _is_up(gateway: GatewayProcess) -> bool:
         gateway.check_alive()
-        return "gateway   up" in "".join(gateway.log_tail(20))
+        # A fork of the template has its title until it has its own.
+        titles = sorted(processes(gateway).values())
+        is_whole = titles == sorted(("gateway", "host", "template", *ROLES))
+        return is_whole and "gateway   up" in "".join(gateway.log_tail(20))
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,7 @@ SAMPLE = {
         ("tun-writer", "futex", errno.ENOMEM),
         (GATEWAY, "epoll_ctl", errno.ENOSPC),
         (GATEWAY, "recvmsg", errno.ENOMEM),
+        (GATEWAY, "mmap", errno.ENOMEM),
         (HOST, "sendmsg", errno.ENOBUFS),
     ),
     "tcp": (

@@ -102,7 +102,7 @@ class Ends:
                     gateway.check_alive()
             return answers_ping(self.client, SERVER_INNER)
 
-        wait_until(answers, "the tunnel", timeout_s=20)
+        wait_until(answers, "the tunnel", timeout_s=40)
 
     def _start(
         self, host: Host, role: str, *arguments: str, addresses: Sequence[str], is_old: bool

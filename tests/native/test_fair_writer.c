@@ -143,6 +143,26 @@ static void what_exceeds_a_queue_is_counted_and_the_rest_arrives_in_order(void) 
     datagram_peers_close();
 }
 
+/* The kernel has as much as it may, and by the test's account keeps it. */
+static void who_sends_little_does_not_wait_for_room(void) {
+    datagram_peers_open(AF_INET, true);
+    take_turns();
+    struct fair *fair = fair_of();
+    fair->uplink.rate = 1;
+    fair->n_unsent = fair->uplink.n_unsent = uplink_limit(&fair->uplink);
+    datagrams_commit(0, 20, MAX, MAX);
+    datagrams_commit(1, 1, 100, 100);
+    lane_publish(&peers->lane);
+    CHECK_EQUAL(fair_step(link_writer_of(peers->worker.loop)), STEP_MORE);
+    receive_all();
+    CHECK_EQUAL(peers->peers[0].n_received, 2); /* the last may exceed what it has in its turn */
+    CHECK_EQUAL(peers->peers[1].n_received, 1);
+    CHECK_EQUAL(fair->drr.n_ready, 1);
+    fair->n_unsent = 0;
+    run_until_out(n_published());
+    end();
+}
+
 static void after_a_second_without_a_full_uplink_all_goes_at_once_again(void) {
     datagram_peers_open(AF_INET, true);
     take_turns();
@@ -164,6 +184,7 @@ int main(void) {
     RUN(a_packet_in_several_datagrams_is_counted_once);
     RUN(what_waits_for_a_link_that_goes_is_counted);
     RUN(what_exceeds_a_queue_is_counted_and_the_rest_arrives_in_order);
+    RUN(who_sends_little_does_not_wait_for_room);
     RUN(after_a_second_without_a_full_uplink_all_goes_at_once_again);
     return EXIT_SUCCESS;
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import statistics
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
     from fastun.lab.tunnel import GatewayProcess, Transport
+    from tests.support.figures import Figures
 
 OUTER, INNER = "10.0.0.1", "10.99.0.1"
 MBIT = 1e6
+N_ROUNDS = 5
+ONE_QUEUE_MBIT = 91.8  # of 100, behind one queue
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,13 @@ class Site:
             *("tc", "qdisc", "replace", "dev", "to-router", "root", "tbf", "rate", rate),
             *("burst", "16kb", "latency", f"{queue_ms}ms"),
         )
+
+    def uplink_sent(self) -> tuple[int, int]:
+        """Return how many bytes and packets have left since the limit was set."""
+        shown = self.server.host.run("tc", "-s", "qdisc", "show", "dev", "to-router").stdout
+        sent = re.search(r"Sent (\d+) bytes (\d+) pkt", shown)
+        assert sent is not None
+        return int(sent[1]), int(sent[2])
 
     def inner(self, n: int) -> str:
         return f"10.99.0.{n + 2}"
@@ -85,6 +96,11 @@ def make_site(lab: Lab, directory: Path, transports: list[Transport]) -> Site:
 def test_peers_share_a_full_uplink_and_one_that_pings_passes_by(lab: Lab, tmp_path: Path) -> None:
     """In one queue a flood to one has pings wait for a second, and leaves little to the others."""
     site = make_site(lab, tmp_path, ["udp", "udp", "tcp", "udp", "tcp"])
+    shared_with_a_flood(site)
+    shared_by_full_packets(site)
+
+
+def shared_with_a_flood(site: Site) -> None:
     site.limit_uplink("10mbit", queue_ms=1000)
     flood = ("iperf3", "-u", "-b", "30M", "-l", "1200", "-t", "20", "-c", site.inner(0))
     listener = site.clients[0].spawn("iperf3", "-s")
@@ -106,24 +122,83 @@ def test_peers_share_a_full_uplink_and_one_that_pings_passes_by(lab: Lab, tmp_pa
     assert eight_flows > 0.6 * 10 * MBIT / 3
 
 
+def shared_by_full_packets(site: Site) -> None:
+    """A turn is as long as a packet: what TCP had more of it would be one more, a short one."""
+    site.limit_uplink("100mbit", queue_ms=200)
+    with ThreadPoolExecutor(2) as threads:
+        sent = [threads.submit(site.send, n, seconds=3, n_streams=1) for n in (2, 4)]
+        waits = site.pings_ms(3, seconds=2)
+        for each in sent:
+            each.result()
+    assert statistics.median(waits) < 100
+    n_bytes, n_packets = site.uplink_sent()
+    assert n_bytes > 1200 * n_packets
+
+
 @pytest.mark.soak
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.promise(
+    "A ninth peer's ping beside eight greedy ones takes at most 1.5 times as long as alone"
+)
 def test_a_ninth_peers_ping_beside_eight_greedy_ones(
-    lab: Lab, tmp_path: Path, transport: Transport
+    lab: Lab, tmp_path: Path, transport: Transport, figures: Figures
 ) -> None:
-    """On a way of 20 ms, 10 ms more is one and a half times as long as alone."""
+    """On 100 Mbit/s and a way without delay, where one packet more takes half as long again."""
     site = make_site(lab, tmp_path, [transport] * 9)
+    rounds = [beside_eight(site) for _ in range(N_ROUNDS)]
+    median, late, parts = (
+        statistics.median(each) for each in zip(*(round_.figures for round_ in rounds), strict=True)
+    )
+    for round_ in rounds:
+        print(f"{transport}: {round_}")  # noqa: T201
+    figures.worst("its median, beside : alone", median, "")
+    figures.worst("its 95th percentile, beside : alone", late, "")
+    figures.worst("missing of the link", 100 * (1 - parts), "%")
+    assert median <= 1.5
+    assert late <= 1.5
+    assert parts >= 0.95
+    assert statistics.median(round_.most_to_least for round_ in rounds) < 1.3
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A round of pings alone, and of as many beside eight flows."""
+
+    alone: list[float]
+    loaded: list[float]
+    parts: list[float]
+
+    @property
+    def figures(self) -> tuple[float, float, float]:
+        """How much longer the median and the 95th percentile are; the goodput, 1: one queue's."""
+        return (
+            statistics.median(self.loaded) / statistics.median(self.alone),
+            statistics.quantiles(self.loaded, n=20)[-1]
+            / statistics.quantiles(self.alone, n=20)[-1],
+            sum(self.parts) / (ONE_QUEUE_MBIT * MBIT),
+        )
+
+    @property
+    def most_to_least(self) -> float:
+        return max(self.parts) / min(self.parts)
+
+    def __str__(self) -> str:
+        median, late, parts = self.figures
+        alone, loaded = statistics.median(self.alone), statistics.median(self.loaded)
+        return (
+            f"{alone:.3f} ms alone, {loaded:.3f} beside ({median:.2f}; 95 %: {late:.2f}); "
+            f"{parts:.3f} of the link, {self.most_to_least:.2f} between the peers"
+        )
+
+
+def beside_eight(site: Site) -> Beside:
     site.limit_uplink("100mbit", queue_ms=50)
-    alone = site.pings_ms(8, seconds=5)
+    alone = site.pings_ms(8, seconds=4)
     with ThreadPoolExecutor(9) as threads:
         sent = [
-            threads.submit(site.send, n, seconds=12, n_streams=8 if n == 0 else 1) for n in range(8)
+            threads.submit(site.send, n, seconds=7, n_streams=8 if n == 0 else 1) for n in range(8)
         ]
-        loaded = site.pings_ms(8, seconds=10)
-        parts = [each.result() / MBIT for each in sent]
-    figures = f"{statistics.median(alone):.2f} ms alone, {statistics.median(loaded):.2f} beside"
-    print(f"{transport}: {figures}; {sum(parts):.1f} Mbit/s: {parts}")  # noqa: T201
-    assert statistics.mean(loaded) - statistics.mean(alone) < 10
-    assert max(parts) < 1.3 * min(parts)
-    assert sum(parts) > 0.95 * 91.8, "what they have of it behind one queue"
+        time.sleep(1.5)
+        loaded = site.pings_ms(8, seconds=4)
+        return Beside(alone, loaded, [each.result() for each in sent])

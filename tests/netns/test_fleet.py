@@ -80,3 +80,77 @@ def _fault(fleet: FleetScene, number: int) -> str:
     now = fleet.status(number).fleet
     assert now is not None
     return now.fault
+
+
+def routes(fleet: FleetScene, number: int) -> list[str]:
+    """Return what the gateway routes to its device for peers: fastun's protocol, fleet's metric."""
+    shown = fleet.hosts[number].ip("-4", "route", "show", "proto", "157")
+    return sorted(line.split()[0] for line in shown.splitlines() if "metric 10" in line)
+
+
+def test_a_connected_peers_addresses_are_routes_where_it_is_and_go_with_it(
+    fleet: FleetScene,
+) -> None:
+    file = fleet.connect("site", 1, "--allowed-ips", "172.16.7.0/24")
+    fleet.wait_known({"site"})
+    # As a routing daemon has it from the gateway where the peer was.
+    fleet.hosts[1].ip("route", "add", "10.99.0.2/32", "via", "10.0.2.2", "metric", "32")
+    client = start_gateway(fleet.client, fleet.directory, "connect", str(file), wire="wireguard")
+    wait_until(lambda: routes(fleet, 1) == ["10.99.0.2", "172.16.7.0/24"], "routes", timeout_s=20)
+    way = fleet.hosts[1].ip("route", "get", "10.99.0.2")
+    assert f"dev {fleet.gateways[1].interface}" in way
+    assert routes(fleet, 0) == routes(fleet, 2) == []
+    fleet.peer(0, "set", "site", "--allowed-ips", "172.16.8.0/24")
+    wait_until(lambda: routes(fleet, 1) == ["172.16.8.0/24"], "other routes", timeout_s=20)
+    client.stop()
+    wait_until(lambda: routes(fleet, 1) == [], "no route", timeout_s=20)
+    fleet.hosts[1].ip("route", "del", "10.99.0.2/32", "metric", "32")
+    fleet.peer(0, "remove", "site")
+
+
+def test_a_peer_that_shows_up_at_another_gateway_is_let_go_at_once(fleet: FleetScene) -> None:
+    file = fleet.connect("phone", 0)
+    fleet.wait_known({"phone"})
+    elsewhere = file.with_name("elsewhere.toml")
+    elsewhere.touch(mode=0o600)
+    elsewhere.write_text(file.read_text().replace(fleet.outer(0), fleet.outer(1)))
+
+    for number, path in ((0, file), (1, elsewhere)):
+        # Killed: no gateway hears a goodbye, and its session would go on for minutes.
+        client = start_gateway(
+            fleet.client, fleet.directory, "connect", str(path), wire="wireguard"
+        )
+        wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel", timeout_s=20)
+        wait_until(lambda number=number: having(fleet) == [number], "routes", timeout_s=20)  # type: ignore[misc]
+        client.process.kill()
+        client.process.wait()
+        wait_until(lambda: not fleet.client.devices() or "ft0" not in fleet.client.devices(),
+                   "the device is gone", timeout_s=20)  # fmt: skip
+    log = fleet.gateways[0].log_file.read_text()
+    assert "the peer is connected to another gateway" in log
+    fleet.peer(2, "remove", "phone")
+
+
+def test_a_client_whose_gateway_is_killed_goes_on_by_another(fleet: FleetScene) -> None:
+    file = fleet.connect("roamer", 0, "--endpoint", f"udp://{fleet.outer(1)}",
+                         "--endpoint", f"udp://{fleet.outer(2)}")  # fmt: skip
+    fleet.wait_known({"roamer"})
+    client = start_gateway(fleet.client, fleet.directory, "connect", str(file), wire="wireguard")
+    wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel", timeout_s=20)
+    wait_until(lambda: len(having(fleet)) == 1, "one gateway has it", timeout_s=20)
+    (lost,) = having(fleet)
+    gateway = fleet.gateways[lost]
+    gateway.process.kill()
+    gateway.process.wait()
+    wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel again", timeout_s=30)
+    wait_until(lambda: len(having(fleet)) == 1, "another one has it", timeout_s=20)
+    assert having(fleet) != [lost]
+    fleet.gateways[lost] = fleet.start(lost)
+    fleet.wait_known({"roamer"})
+    client.stop()
+    fleet.peer(2, "remove", "roamer")
+
+
+def having(fleet: FleetScene) -> list[int]:
+    """Return the gateways that have routes to a peer."""
+    return [number for number in range(3) if routes(fleet, number)]

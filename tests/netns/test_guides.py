@@ -1,6 +1,6 @@
-"""The README and every page of docs/ do what they say, command by command.
+"""The README and the guides do what they say, command by command.
 
-guide_page.py has the form of a page, guide_lab.py the hosts. docs/decisions is history.
+guide_page.py has the form of a page, guide_lab.py the hosts. The other pages: test_reference_pages.
 """
 
 from __future__ import annotations
@@ -13,32 +13,30 @@ import pytest
 
 from tests.support import guide_page
 from tests.support.guide_lab import ROOT, GuideLab
-from tests.support.guide_page import Command, PageError, Scene
+from tests.support.guide_page import Command, PageError
+from tests.support.guides import PAGES, scenes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fastun.lab.network import Lab
 
-PAGES = [
-    guide_page.read(path)
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-    if path.parent.name != "decisions"
-]
-# Those with podman are typed by test_containers.py, which needs an image.
-SCENES = [scene for page in PAGES for scene in page.scenes if scene.lab != "podman"]
+SCENES = scenes(guides=True)
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=[scene.name for scene in SCENES])
+@pytest.mark.parametrize("name", SCENES)
 def test_a_reader_who_types_what_the_page_says_sees_what_it_says(
-    scene: Scene, lab: Lab, tmp_path: Path
+    name: str, lab: Lab, tmp_path: Path
 ) -> None:
-    GuideLab(lab, scene.lab, tmp_path).follow(scene)
+    GuideLab(lab, SCENES[name].lab, tmp_path).follow(SCENES[name])
 
 
 def test_few_commands_are_not_run_and_each_says_why(capsys: pytest.CaptureFixture[str]) -> None:
-    reasons = [reason for page in PAGES for _, reason in page.left_out]
-    n_run = sum(isinstance(step, Command) for scene in SCENES for step in scene.steps)
+    reasons = [reason for page in PAGES.values() for _, reason in page.left_out]
+    run = (*SCENES.values(), *scenes(guides=False).values())
+    all_scenes = [scene for page in PAGES.values() for scene in page.scenes]
+    assert len(run) == sum(scene.lab != "podman" for scene in all_scenes)  # no two of one name
+    n_run = sum(isinstance(step, Command) for scene in run for step in scene.steps)
     with capsys.disabled():
         sys.stdout.write(f"\n{n_run} commands of the documentation are run, {len(reasons)} not:\n")
         for reason in dict.fromkeys(reasons):
@@ -66,3 +64,19 @@ def test_a_command_that_would_be_passed_over_is_an_error(
     page.write_text(text)
     with pytest.raises(PageError, match=re.escape(fault)):
         guide_page.read(page)
+
+
+@pytest.mark.parametrize(
+    ("expected", "is_in"),
+    [
+        ([], True),
+        (["ok    our key ..."], True),
+        (["...", "1 warning", "..."], True),
+        (["fastun ...", "ok ... key", "...", "1 warn..."], True),
+        (["1 warning", "...", "fastun"], False),
+        (["ok ... port"], False),
+    ],
+)
+def test_what_is_expected_must_come_in_its_order(expected: list[str], *, is_in: bool) -> None:
+    output = "fastun 0.1.0\n\nok    our key        abc=\n1 warning\n"
+    assert Command("server", "fastun doctor", "page.md:1", expected).is_in(output) == is_in

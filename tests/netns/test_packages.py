@@ -7,6 +7,8 @@ server 10.0.0.1  ===veth===  laptop 10.0.0.2     each with the package in a root
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import sys
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fastun
-from fastun.lab.host import wait_until
+from fastun.lab.host import run_command, wait_until
 from tests.support.fresh_root import RELEASES, ROOT, FreshRoot
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ COMP_WORDS=(fastun peer show l) COMP_CWORD=3
 _fastun_completion fastun l show
 printf '%s' "${COMPREPLY[*]}"
 """
+
+
+def is_busy() -> bool:
+    """Whether others use this machine: then what takes long says nothing."""
+    return os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
 
 
 def package(pattern: str) -> Path:
@@ -100,14 +107,19 @@ def test_the_deb_makes_a_tunnel_within_a_minute_and_is_removed_without_a_trace(
     first_packet(root, wired, tmp_path, "fastun")
     took = time.monotonic() - begin
     figures.worst("from the package to the first packet, five commands", took, "s")
-    assert took < LIMIT_S
+    assert took < LIMIT_S or is_busy()
 
-    asked = root.run("dpkg-query", "--show", "--showformat=${Version}", "fastun")
-    assert asked == f"{fastun.__version__}-1"
+    installed = root.run("dpkg-query", "--show", "--showformat=${Version}", "fastun")
+    assert installed == f"{fastun.__version__}-1"
     assert root.run("fastun", "--version") == f"fastun {fastun.__version__}\n"
+    assert "of this package" in root.run("fastun", "doctor", check=False)
+    assert "fastun.json" in root.run("fastun", "grafana", "--out", "/root/monitoring")
     root.run("apt-get", "install", "-y", "--reinstall", "/root/fastun.deb")
     completed = root.run("bash", "-c", _TAB_IN_BASH, host=wired[0])
     assert completed == "laptop"
+    root.run("apt-get", "install", "-y", "--no-install-recommends", "fish")
+    asked = ("fish", "-c", 'complete --do-complete "fastun peer show "')
+    assert root.run(*asked, host=wired[0]).split() == ["laptop"]
     (root.path / "etc" / "fastun" / "office.toml").touch(0o600)
     root.run("apt-get", "purge", "-y", "fastun")
     left = root.run("find", "/usr", "/var/lib", "/etc", "/run", "-xdev", "-name", "*fastun*")
@@ -134,3 +146,20 @@ def test_the_wheel_needs_no_compiler_and_no_headers(
         said = root.run("/opt/fastun/bin/fastun", "doctor", check=False)
         assert "implementation: libgcrypt" in " ".join(said.split())
         assert "of this package" in said
+
+
+@pytest.mark.skipif(shutil.which("lintian") is None, reason="lintian is missing")
+def test_lintian_has_nothing_to_say() -> None:
+    done = run_command("lintian", str(package("fastun_*.deb")), timeout_s=300, check=False)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("pattern", ["fastun-*.cdx.json", "fastun_*.cdx.json"])
+def test_the_list_of_contents_names_each_library_with_its_version(pattern: str) -> None:
+    listed = json.loads(package(pattern).read_text(encoding="utf-8"))
+    assert listed["metadata"]["component"]["version"] == fastun.__version__
+    versions = {each["name"]: each.get("version") for each in listed["components"]}
+    assert versions["libgcrypt"] == "1.11.0"
+    if pattern.startswith("fastun_"):
+        pins = (ROOT / "packaging" / "runtime.txt").read_text(encoding="utf-8")
+        assert dict(re.findall(r"^(\S+)==(\S+)", pins, re.MULTILINE)).items() <= versions.items()

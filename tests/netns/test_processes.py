@@ -51,7 +51,7 @@ assert prctl(38, 1, 0, 0, 0) == 0
 assert prctl(22, 2, program, 0, 0) == 0, os.strerror(ctypes.get_errno())
 os.execv(command[0], command)
 """
-CAPSET = {"x86_64": 126, "aarch64": 91}[os.uname().machine]
+CAPSET = {"x86_64": 126}.get(os.uname().machine, 91)  # of all newer processors
 
 
 class Start(NamedTuple):
@@ -271,6 +271,16 @@ def test_only_the_host_process_can_write_what_is_kept(start: Start) -> None:
     for path in kept:
         status = path.lstat()
         assert (status.st_uid, status.st_mode & 0o077) == (owner, 0), path
+
+
+def test_a_reload_finds_it_by_its_process(start: Start) -> None:
+    command = [*FASTUN, "reload", "--run-dir", str(start.run_dir), "--pid"]
+    for pid, code in ((start.pid, 0), (start.processes()["host"], 1)):
+        done = subprocess.run([*command, str(pid)], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+    assert "not a gateway" in done.stderr
+    done = subprocess.run([*command, "1", "-i", "x"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "conflicts with --interface" in done.stderr) == (2, True)
 
 
 # -- what is done with one that runs ------------------------------------------------------------

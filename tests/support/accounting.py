@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from fastun.lab.tunnel import GatewayProcess
 
 STAGES = {"outbound": ("tun-reader", "link-writer"), "inbound": ("link-reader", "tun-writer")}
+CROSSED = "fastun_crossed_packets_total"
+
+
+def _family(sample: str) -> str:
+    return sample.partition("{")[0]
 
 
 def missing_packets(gateway: GatewayProcess) -> dict[str, float]:
@@ -23,7 +28,8 @@ def missing_packets(gateway: GatewayProcess) -> dict[str, float]:
         for role in stages
     }
     switched = {
-        "outbound": scrape.total("fastun_crossed_packets_total"),
+        # An older release has one lane.
+        "outbound": scrape.total(CROSSED) if CROSSED in {*map(_family, scrape)} else 0.0,
         "inbound": scrape.total("fastun_switched_packets_total"),
     }
     return {

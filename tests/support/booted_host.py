@@ -1,6 +1,6 @@
-"""A Debian 12 with its own systemd, booted in a host's network namespace by systemd-nspawn.
+"""A Debian with its own systemd, booted in a host's network namespace by systemd-nspawn.
 
-cache/debian-12-systemd   debootstrap's, made once
+cache/debian-12-systemd   debootstrap's, of each release, made once
 overlay                   what one test changes: fastun in /opt/fastun, the machine's settings
 """
 
@@ -21,7 +21,7 @@ import psutil
 from fastun.lab.host import run_command, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fastun.lab.host import Host
 
@@ -38,6 +38,7 @@ _PATH: Final = "/opt/fastun/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # systemd-nspawn's own filter lacks them.
 _CALLS: Final = "landlock_create_ruleset landlock_add_rule landlock_restrict_self memfd_secret"
 BOOT_S: Final = 60.0
+RELEASES: Final = {"bookworm": 12, "trixie": 13}
 _UP: Final = ("running", "degraded")
 
 
@@ -48,9 +49,9 @@ def missing() -> str:
     return ", ".join(name for name in _PROGRAMS if shutil.which(name) is None)
 
 
-def base() -> Path:
+def base(release: str = "bookworm") -> Path:
     """Return the root without fastun, made if it is missing: a minute, and 120 MiB from Debian."""
-    made = _CACHE / "debian-12-systemd"
+    made = _CACHE / f"debian-{RELEASES[release]}-systemd"
     if made.exists():
         return made
     new = made.with_suffix(".new")
@@ -58,7 +59,7 @@ def base() -> Path:
     new.mkdir(parents=True)
     include = f"--include={_BASE}"
     run_command(
-        "debootstrap", "--variant=minbase", include, "bookworm", str(new), _MIRROR, timeout_s=900
+        "debootstrap", "--variant=minbase", include, release, str(new), _MIRROR, timeout_s=900
     )
     resolv_conf = new / "etc" / "resolv.conf"
     resolv_conf.unlink(missing_ok=True)
@@ -195,23 +196,33 @@ class BootedHost:
         file.chmod(mode)
 
 
+def install_wheels(root: Path) -> None:
+    """Install this checkout in /opt/fastun."""
+    wheels(root / "opt" / "wheels")
+    install = "python3 -m venv /opt/fastun && /opt/fastun/bin/pip install -q --no-index"
+    shell = f"{install} --find-links /opt/wheels fastun"
+    run_command("chroot", str(root), "sh", "-c", shell, timeout_s=300)
+
+
 @contextlib.contextmanager
-def booted(host: Host, directory: Path) -> Iterator[BootedHost]:
-    """Boot one on the network of ``host``, with this checkout installed in /opt/fastun."""
+def booted(
+    host: Host,
+    directory: Path,
+    prepare: Callable[[Path], None] = install_wheels,
+    release: str = "bookworm",
+) -> Iterator[BootedHost]:
+    """Boot one on the network of ``host``, when ``prepare`` has been given its root."""
     parts = {name: directory / name for name in ("upper", "work", "root")}
     for path in parts.values():
         path.mkdir()
-    layers = f"lowerdir={base()},upperdir={parts['upper']},workdir={parts['work']}"
+    layers = f"lowerdir={base(release)},upperdir={parts['upper']},workdir={parts['work']}"
     run_command("mount", "-t", "overlay", "none", "-o", layers, str(parts["root"]))
     tun = directory / "tun"  # with the mode that udev gives it
     run_command("mknod", "-m", "666", str(tun), "c", "10", "200")
     tun.chmod(0o666)
     machine = BootedHost(parts["root"], host, tun)
     try:
-        wheels(parts["root"] / "opt" / "wheels")
-        install = "python3 -m venv /opt/fastun && /opt/fastun/bin/pip install -q --no-index"
-        shell = f"{install} --find-links /opt/wheels fastun"
-        run_command("chroot", str(parts["root"]), "sh", "-c", shell, timeout_s=300)
+        prepare(parts["root"])
         machine.boot()
         yield machine
     finally:

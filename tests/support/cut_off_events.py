@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
 
 from fastun.lab.host import wait_until
-from tests.support import dhcp
+from tests.support import dhcp, router_advertisement
 from tests.support.cut_off import AWAY, ROUTER, TABLE, UPLINK, Scene
 
 if TYPE_CHECKING:
@@ -110,12 +111,37 @@ def take_the_lease_of_a_rogue_dhcp_server(scene: Scene) -> None:
         scene.laptop.ip("route", "del", route, "via", ROUTER, "dev", UPLINK)
 
 
+def hear_a_rogue_router(scene: Scene) -> None:
+    """TunnelVision and TunnelCrack by IPv6: better routes, and the tunnel's own network."""
+    halves, inner = ("2000::/4", "3000::/4"), ("fd99::/64", "2001:db8::/64")
+    for setting, value in (("accept_ra", 2), ("accept_ra_rt_info_max_plen", 128)):
+        scene.laptop.sysctl(f"net.ipv6.conf.{UPLINK}.{setting}", value)
+    router = partial(router_advertisement.advertise, scene.internet, "to-laptop")
+    router(prefixes=inner, routes=halves)
+    wait_until(lambda: _heard(scene) >= {"default", *halves, *inner}, "it is heard")
+    wait_until(scene.answers, "the tunnel, as if there were no such router", timeout_s=10)
+    scene.laptop.run("timeout", "2", "getent", "hosts", "secret.example.org", check=False)
+    for setting, value in (("accept_ra_rt_info_max_plen", 0), ("accept_ra", 0)):
+        scene.laptop.sysctl(f"net.ipv6.conf.{UPLINK}.{setting}", value)
+    scene.laptop.ip("-6", "route", "flush", "dev", UPLINK, "proto", "ra")
+    for network in inner:
+        scene.laptop.ip("-6", "address", "flush", "dev", UPLINK, "to", network)
+        scene.laptop.ip("-6", "route", "flush", network, "dev", UPLINK)
+
+
+def _heard(scene: Scene) -> set[str]:
+    """Return where the laptop's routes by its uplink lead, of which the router is to be."""
+    routes = scene.laptop.ip("-6", "route", "show", "dev", UPLINK).splitlines()
+    return {line.split()[0] for line in routes if "proto ra" in line or "expires" in line}
+
+
 ALL: list[Callable[[Scene], None]] = [
     cut,
     kill_a_worker,
     weaken,
     hand_out_routes,
     take_the_lease_of_a_rogue_dhcp_server,
+    hear_a_rogue_router,
     Scene.reload_with_another_endpoint,
     kill,
     stop,

@@ -85,13 +85,13 @@ class FleetScene:
                 timeout_s=timeout_s,
             )
 
-    def connect(self, name: str, number: int, *, transport: str = "udp") -> Path:
+    def connect(self, name: str, number: int, *more: str, transport: str = "udp") -> Path:
         """Add a peer on a gateway; return the file with which it connects to that one."""
         port = UDP_PORT if transport == "udp" else PORT
         url = f"{transport}://{self.outer(number)}:{port}"
         file = self.directory / f"{name}.toml"
         file.touch(mode=0o600)
-        file.write_text(self.peer(number, "add", name, "--endpoint", url))
+        file.write_text(self.peer(number, "add", name, "--endpoint", url, *more))
         return file
 
 

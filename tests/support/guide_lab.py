@@ -50,7 +50,9 @@ exec sleep infinity
 """
 
 #: Commands that are asked again for a while: a link comes up a moment after its gateway.
-_PATIENT: Final = re.compile(r"(ping|curl|fastun (status|peer list)) ")
+_PATIENT: Final = re.compile(
+    r"(ping|curl|fastun (status|peer list)|podman (exec|healthcheck|logs))( |$)"
+)
 PATIENCE_S: Final = 20.0
 #: Commands that go on until Ctrl-C.
 _FOREGROUND: Final = re.compile(
@@ -129,11 +131,13 @@ class GuideLab:
         if _FOREGROUND.match(command.line):
             self._start(machine, command)
             return
+        # A lost ping is not waited for, as it would by itself for ten seconds.
+        line = f"timeout 2 {command.line}" if command.line.startswith("ping ") else command.line
         deadline = time.monotonic() + PATIENCE_S
         while True:
             # fmt: off
             done = subprocess.run(
-                machine.argv(command.line), stdin=subprocess.DEVNULL,
+                machine.argv(line), stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, timeout=60, check=False,
             )
             # fmt: on
@@ -184,7 +188,7 @@ def _end(machine: Machine) -> list[str]:
 def _stop(machine: Machine) -> list[str]:
     """End a host's foreground programs by Ctrl-C; says what did not end as it should."""
     faults = []
-    for command, process in machine.running:
+    for command, process in reversed(machine.running):
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         try:

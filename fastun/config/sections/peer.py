@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
+from fastun.config.quantity import RATES, SIZES
 from fastun.config.ranges import KEEPALIVE_MAX_S
 from fastun.config.sections.base import Int, Secret, Section, described
-from fastun.config.terms import NOTE_CHARS_MAX
+from fastun.config.terms import BURSTS, NOTE_CHARS_MAX
 from fastun.peers.terms import TO_MAX
 
 _KEY = "base64 of 32 bytes"
-_RATE = "8kbit to 1Tbit"
 
 
 class Moment(str):
@@ -21,16 +21,16 @@ class LimitTable(Section, frozen=True):
     """`limit` of a `[[peer]]` where it is not one rate for both directions."""
 
     outbound: Annotated[
-        str | None, described("Rate of what is sent to the peer.", values=_RATE, example="20Mbit")
+        str | None, described("Rate of what is sent to the peer.", values=RATES, example="20Mbit")
     ] = None
     inbound: Annotated[
-        str | None, described("Rate of what the peer sends.", values=_RATE, example="2Mbit")
+        str | None, described("Rate of what the peer sends.", values=RATES, example="2Mbit")
     ] = None
     burst: Annotated[
         str | None,
         described(
             "What may pass at once after a pause.",
-            values="3kB to 1GB",
+            values=BURSTS,
             unset="50 ms of the rate",
             example="1MB",
         ),
@@ -41,13 +41,13 @@ class QuotaTable(Section, frozen=True):
     """`quota` of a `[[peer]]` where it says what is left when it is used up."""
 
     size: Annotated[
-        str | None, described("Bytes in a calendar month.", values="1B to 1000PB", example="50GB")
+        str | None, described("Bytes in a calendar month.", values=SIZES, example="50GB")
     ] = None
     then: Annotated[
         str | None,
         described(
             "The rate that is left in each direction once it is used up.",
-            values=_RATE,
+            values=RATES,
             unset="nothing passes",
             example="1Mbit",
         ),
@@ -138,13 +138,13 @@ class PeerSection(Section, frozen=True):
     ] = None
     limit: Annotated[
         str | LimitTable | None,
-        described("As [`fastun peer limit`](#fastun-peer-limit).", values=_RATE, example="10Mbit"),
+        described("As [`fastun peer limit`](#fastun-peer-limit).", values=RATES, example="10Mbit"),
     ] = None
     quota: Annotated[
         str | QuotaTable | None,
         described(
             "Only `serve`: as [`fastun peer quota`](#fastun-peer-quota).",
-            values="1B to 1000PB",
+            values=SIZES,
             example="50GB",
         ),
     ] = None

@@ -111,7 +111,10 @@ class ForwardSection(Section, frozen=True):
 
 
 class FleetSection(Section, frozen=True):
-    """`[fleet]`: peers in a directory that several gateways have. `name` None: the host's."""
+    """`[fleet]`: peers in a directory that several gateways have. `name` None: the host's.
+
+    `routes`: to what is behind the peers that are connected here, and to nothing else.
+    """
 
     directory: Annotated[
         str | None,
@@ -125,3 +128,12 @@ class FleetSection(Section, frozen=True):
         str | None,
         described("Name of this gateway among the others.", unset="the host's name", example="gw1"),
     ] = None
+    routes: Annotated[
+        bool,
+        described(
+            "Routes to the addresses and networks of the peers that are connected to this gateway,"
+            " with protocol 157 and metric 10, for a routing daemon to announce; `table` is `auto`"
+            " if it is not given. `false`: as without a fleet.",
+            example=False,
+        ),
+    ] = True

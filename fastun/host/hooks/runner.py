@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ANSWER_BYTES_MAX: Final = 128 << 10
 _END_LIMIT_S: Final = 3.0
+_KILL_LIMIT_S: Final = 1.0
 _LOST: Final = "the process that runs hooks has ended or does not answer"
 
 
@@ -81,7 +82,8 @@ class HookRunner:
             process.wait(_END_LIMIT_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a debugger holds it
+                process.wait(_KILL_LIMIT_S)
         channel.close()
 
     def _send(self, request: dict[str, Any]) -> None:

@@ -197,18 +197,22 @@ def write(name: str, value: str) -> None:
 def where_started(error: OSError, *settings: str) -> str:
     """Return what to do about one that this place cannot write, NAME=VALUE each; empty if it can.
 
-    In a container /proc/sys is read-only; what starts it sets what a new device begins with.
+    In a container /proc/sys is read-only; what starts it sets what a new device begins with, and on
+    the host's network, the host does.
     """
     if error.errno != errno.EROFS:
         return ""
     options = " ".join(f"--sysctl {each}" for each in settings)
-    return f"start the container with {options}"
+    return f"start the container with {options}, or set it on the host whose network it has"
 
 
 def _restore(name: str, before: str, ours: str) -> None:
-    """Set a setting back, if it is still as we have set it. Raises OSError."""
+    """Set a setting back, if it is still as we have set it. Raises OSError.
+
+    One that was so before is not written: in a container that would fail, though nothing is wrong.
+    """
     try:
-        if read(name) == ours:
+        if before != ours and read(name) == ours:
             write(name, before)
     except FileNotFoundError:  # that of an interface which is gone
         pass

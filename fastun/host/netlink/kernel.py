@@ -47,7 +47,7 @@ _IFLA_INET6_ADDR_GEN_MODE: Final = 8
 GEN_MODE_NONE: Final = 1  # IN6_ADDR_GEN_MODE_NONE
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
 _NO_PREFIX_ROUTE: Final = 0x200
-_RTA_DST, _RTA_TABLE = 1, 15
+_RTA_DST, _RTA_PRIORITY, _RTA_TABLE = 1, 6, 15
 _RTM_F_CLONED: Final = 0x200
 _UNICAST: Final = 1
 _LOCAL_TABLE: Final = 255
@@ -106,10 +106,11 @@ class SetAddress(msgspec.Struct, frozen=True):
 
 
 class SetRoute(msgspec.Struct, frozen=True):
-    """A route to add, or to remove."""
+    """A route to add, or to remove; a metric of 0 is the kernel's own choice."""
 
     place: Place
     is_removal: bool = False
+    metric: int = 0
 
 
 Step = SetLink | SetAddress | SetRoute
@@ -262,6 +263,7 @@ def _message(step: Step, index: int) -> Message:
     body += attribute(_RTA_TABLE, _U32.pack(table)) + attribute(RTA_OIF, _U32.pack(index))
     if step.is_removal:
         return Message(_RTM_DELROUTE, 0, body)
+    body += attribute(_RTA_PRIORITY, _U32.pack(step.metric)) if step.metric else b""
     return Message(_RTM_NEWROUTE, CREATE_NEW, body)
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 DESCRIPTORS_MAX: Final = 8
 #: Of one message in its datagram; what is longer goes into a memfd.
 DATAGRAM_BYTES_MAX: Final = 32 << 10
-#: Of any: a million networks, say.
-MESSAGE_BYTES_MAX: Final = 32 << 20
+#: Of any: half a million networks, with room to spare.
+MESSAGE_BYTES_MAX: Final = 16 << 20
 
 NOTICE: Final = 0
 NUMBER_MAX: Final = (1 << 32) - 1

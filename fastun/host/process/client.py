@@ -277,8 +277,8 @@ class HostClient:
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         if poll.poll(self._left_s() * 1000):
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+            with contextlib.suppress(ChildProcessError):  # one that a debugger holds is left to it
+                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
         else:
             self._log.error(_HANGS)
         os.close(self._pidfd)

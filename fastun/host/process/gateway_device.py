@@ -133,6 +133,11 @@ class GatewayDevice:
 
     def route_also(self, networks: Collection[Network]) -> None:
         """As `Device.route_also`."""
+        if len(networks) > messages.NETWORKS_MAX:
+            raise RuntimeFailure(
+                f"{len(networks):,} networks behind peers are too many to be routed; have "
+                f"{messages.NETWORKS_MAX:,} at most, by shorter prefixes"
+            )
         self._host.have(messages.RouteBehind(networks=tuple(map(str, networks))))
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 #: More than the gateway's threads can ask for at once (threads.py).
 AT_ONCE_MAX: Final = 32
 #: Of the requests that are handled at once, if it is more than one: what is made of a network takes
-#: some 25 times its text. One alone may be longer, and an honest gateway asks for no two such.
+#: some 40 times its text. One alone may be longer, and an honest gateway asks for no two such.
 BYTES_AT_ONCE_MAX: Final = 4 << 20
 
 _SAID_CHARACTERS_MAX: Final = 200

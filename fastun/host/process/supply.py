@@ -65,6 +65,7 @@ class Supply:
         self._ports: dict[int, None] = {}  # of UDP, that the gateway has got; the newest last
         self._control: ControlSocket | None = None
         self._peers: OwnPeers | None = None
+        self._behind: tuple[int, frozenset[Network]] | None = None  # by the directory's version
         self._had_peers = False
         self._mutex = threading.Lock()  # of the control socket
         self._peers_mutex = threading.Lock()
@@ -242,8 +243,14 @@ class Supply:
     def behind(self) -> frozenset[Network]:
         """Return all networks of its peers; none where it is not open. Raises FastunError."""
         with self._peers_mutex:
-            peers = () if self._peers is None else self._peers.peers()
-        return frozenset(network for peer in peers for network in peer.allowed_ips)
+            if self._peers is None:
+                return frozenset()
+            version = self._peers.version()
+            if self._behind is None or self._behind[0] != version:
+                peers = self._peers.peers()
+                networks = frozenset(network for peer in peers for network in peer.allowed_ips)
+                self._behind = version, networks
+            return self._behind[1]
 
     def read_usage(self, _: messages.ReadUsage) -> UsageRead:
         """Read what was used."""

@@ -116,6 +116,10 @@ class DatagramSessions:
     def forget(self, slot: int) -> None:
         """Forget a peer that was removed, or has another key."""
         self._goodbyes.say_to(slot)
+        self.let_go(slot)
+
+    def let_go(self, slot: int) -> None:
+        """Forget the sessions of a peer that has one elsewhere, and where it was."""
         if self._peers.forget(slot):
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
 

@@ -41,7 +41,6 @@ NEEDED = {
     "peer.limit.burst": 'limit.outbound = "1Mbit"\n',
     "peer.quota.then": 'quota.size = "1GB"\n',
     "interface.allow_lan": "kill_switch = true\n",
-    "fleet.name": 'directory = "postgresql://db.example.net/fastun"\n',
 }
 
 
@@ -63,6 +62,8 @@ def with_field(role: Role, section: str, field: Field, value: str) -> str:
     rest = re.sub(rf"^{instead} = .*\n", "", rest, flags=re.MULTILINE)
     heading = HEADINGS[section] + "\n"
     line = NEEDED.get(f"{section}.{field.name}", "") + line
+    if section == "fleet" and field.name != "directory":
+        line = f'directory = "postgresql://db.example.net/fastun"\n{line}'
     return rest.replace(heading, heading + line) if heading in rest else heading + line + rest
 
 

@@ -76,7 +76,7 @@ def following(test: Callable[[PeerHooks, RecordedHooks], Any]) -> RecordedHooks:
     async def run() -> RecordedHooks:
         hooks = RecordedHooks()
         peers = PeerHooks(hooks)
-        async with peers.following(SimpleNamespace()):  # type: ignore[arg-type]
+        async with peers.following(SimpleNamespace(follow=lambda _: None)):  # type: ignore[arg-type]
             await test(peers, hooks)
             await settled()
             await hooks.end_all()

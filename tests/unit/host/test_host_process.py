@@ -22,13 +22,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastun import codec, ending
+from fastun.config.settings import Options, load
 from fastun.ending import AskedToStop
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.host.process import client, messages
 from fastun.host.process.channel import DESCRIPTORS_MAX, MESSAGE_BYTES_MAX, HostChannel
 from fastun.host.process.client import HostClient
+from fastun.host.process.gateway_device import GatewayDevice
 from fastun.host.process.messages import Begun, Changed
 from fastun.host.process.server import HostServer
+from tests.support.hijacked import held_by_another
 from tests.support.host_serving import host_process
 
 if TYPE_CHECKING:
@@ -103,6 +106,19 @@ def test_fifty_thousand_networks_are_one_request(host: HostClient) -> None:
     host.have(messages.RouteBehind())
 
 
+def test_more_networks_than_it_has_memory_for_are_refused_before_they_are_asked_for(
+    host: HostClient,
+) -> None:
+    host.begin(messages.Begin())
+    device = GatewayDevice(host, load("serve", None, Options(wire="plain", insecure=True)))
+    too_many = range(messages.NETWORKS_MAX + 1)
+    with pytest.raises(RuntimeFailure, match="524,289 networks behind peers are too many"):
+        device.route_also(too_many)  # type: ignore[arg-type]
+    os.close(device.fds[0])
+    with pytest.raises(RuntimeFailure, match="the host process has ended"):
+        host.have(messages.RouteBehind(networks=("10.0.0.0/8",) * (messages.NETWORKS_MAX + 1)))
+
+
 def test_what_is_handled_at_once_is_bounded_in_all(host: HostClient) -> None:
     many = tuple(f"10.{n >> 8}.{n & 255}.0/24" for n in range(400_000))  # 5 MiB
     host.have(messages.RouteBehind(networks=many))  # alone it may be as long as it is
@@ -166,6 +182,16 @@ def test_a_host_process_that_dies_is_said_once_and_nothing_waits_for_it(host: Ho
     assert len(lost) == 1
     host.follow(lambda _: None, lost.append)
     assert len(lost) == 2, "who follows later hears of it, too"
+
+
+def test_one_that_dies_in_a_debuggers_hands_does_not_hold_up_the_end() -> None:
+    with host_process() as (end, pid, _):
+        asked = HostClient(end, pid)
+        with held_by_another(pid):
+            os.kill(pid, signal.SIGKILL)
+            begun_s = time.monotonic()
+            asked.close()
+            assert time.monotonic() - begun_s < client.END_LIMIT_S
 
 
 def test_one_that_hangs_is_not_waited_for_for_ever(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ import pytest
 from fastun import ending
 from fastun.errors import RuntimeFailure
 from fastun.host.dns import resolv_conf
+from fastun.host.journal import sysctls
 from fastun.host.journal.changes import AnyChange, Dns, NftTable, ResolvConf, RoutingRules, Sysctl
 from fastun.host.journal.journal import Journal
 from tests.support.journals import DNS, NAME, RULES, TABLE, edit, files, killed, make, start
@@ -48,6 +50,19 @@ def test_a_setting_that_was_right_is_left_alone(journal: Journal, sysctl: Path) 
     journal.set_sysctl(NAME, "1")
     journal.undo_all()
     assert sysctl.read_text() == "1\n"
+
+
+def test_a_setting_that_was_right_and_cannot_be_written_does_not_fail_the_end(
+    journal: Journal, sysctl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")  # as in a container
+
+    sysctl.write_text("1\n")
+    monkeypatch.setattr(sysctls, "write", refuse)
+    with pytest.raises(OSError, match="Read-only"):
+        journal.set_sysctl(NAME, "1")
+    assert journal.undo_all() == []
 
 
 def test_a_setting_that_others_have_changed_since_is_left_to_them(

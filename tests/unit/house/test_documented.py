@@ -142,6 +142,14 @@ def test_log_lines_that_are_explained_exist() -> None:
     assert len(lines) > 20
 
 
+def test_each_variable_of_the_environment_that_is_read_is_documented() -> None:
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "fastun").rglob("*.py"))
+    read = re.compile(r"environ(?:\.get\(|\[)\"(FASTUN_\w+)\"")
+    names = {name for source in sources for name in read.findall(source)}
+    assert "FASTUN_DEBUG" in names
+    assert [name for name in names if f"`{name}=" not in CONFIGURATION] == []
+
+
 def test_everything_that_can_be_accepted_is_documented() -> None:
     described = CONFIGURATION.partition("### `accept`")[2].partition("\n###")[0]
     assert [word for word in vocabulary.ACCEPTABLE if f"`{word}`" not in described] == []
@@ -194,7 +202,7 @@ def test_every_alert_is_documented() -> None:
 
 
 FOLDER = re.compile(r"`(\w+)/`")
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def prose(page: Path) -> str:
@@ -262,7 +270,8 @@ def examples() -> Iterator[tuple[str, str]]:
                 continue
             for line in block.replace("\\\n", " ").splitlines():
                 if match := re.match(r"[a-z]*[$#] (?:sudo )?(?:\S*/)?(fastun \w.*)", line):
-                    command = re.split(r" [|<>] ", match[1])[0].split("  #")[0]
+                    typed = re.sub(r"\$\([^)]*\)", "PRINTED", match[1])
+                    command = re.split(r" [|<>] ", typed)[0].split("  #")[0]
                     yield str(page.relative_to(ROOT)), command
 
 

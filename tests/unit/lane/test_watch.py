@@ -13,7 +13,7 @@ import pytest
 
 from fastun.lane import watch
 from fastun.pace import PACE
-from tests.support.hijacked import held
+from tests.support.hijacked import held, held_by_another
 from tests.support.running_lane import Owner, running, until
 
 if TYPE_CHECKING:
@@ -58,6 +58,20 @@ def test_a_stopped_template_is_replaced() -> None:
         os.kill(pid, signal.SIGSTOP)
         await until(lambda: owner.template.pid not in (pid, None))
         assert not owner.watch.ended
+
+    watching(claim)
+
+
+def test_a_template_that_has_died_is_replaced_before_it_is_needed() -> None:
+    async def claim(owner: Owner) -> None:
+        pid = owner.template.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: owner.template.pid not in (pid, None))
+        await until(owner.template.is_ready)
+        owner.kill("tun-writer")
+        await until(lambda: owner.lane.is_whole() and "tun-writer" in owner.died)
+        assert owner.worker("tun-writer").boot_failures == 0
 
     watching(claim)
 
@@ -114,7 +128,7 @@ def test_one_that_a_debugger_holds_is_left_to_it(capsys: pytest.CaptureFixture[s
 def test_one_that_dies_in_a_debuggers_hands_is_replaced_without_waiting_for_that() -> None:
     async def claim(owner: Owner) -> None:
         pid = owner.pid("link-writer")
-        with held(pid):
+        with held_by_another(pid):
             os.kill(pid, signal.SIGKILL)
             await until(lambda: owner.worker("link-writer").pid not in (pid, None))
             await until(owner.lane.is_whole)
@@ -128,7 +142,7 @@ def test_a_lane_stops_while_a_debugger_holds_a_worker() -> None:
     async def claim() -> None:
         async with contextlib.AsyncExitStack() as stack:
             owner = await stack.enter_async_context(running())
-            with held(owner.pid("tun-writer")):
+            with held_by_another(owner.pid("tun-writer")):
                 async with asyncio.timeout(20):
                     await stack.aclose()
 

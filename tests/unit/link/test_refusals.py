@@ -118,6 +118,18 @@ def test_a_clock_that_was_set_back_is_named_with_how_far(server: Server) -> None
     assert "behind_s=3600" in server.hear(ahead_s=-3600)
 
 
+def test_a_clock_that_was_ahead_and_is_right_is_named_with_the_command_that_helps(
+    server: Server,
+) -> None:
+    assert server.hear(ahead_s=10**8) == ""
+    server.now.s += 5
+    server.hear()
+    assert server.ant.errors.last is not None
+    text = server.ant.errors.last.text
+    assert "s ahead at its last handshake; 'peer set --reset-timestamp' in a fleet" in text
+    assert text.endswith("lets it in")
+
+
 def test_one_that_was_overtaken_or_copied_on_the_way_is_ordinary(server: Server) -> None:
     server.hear()
     server.now.s += 5

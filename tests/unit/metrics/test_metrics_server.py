@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import socket
 import socketserver
-import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ from fastun.lab.host import wait_until
 from fastun.metrics import server as metric_server
 from tests.support.descriptors import no_descriptor_left
 from tests.support.idle_gateway import idle_gateway, set_ready, settings_for, viewing
+from tests.support.processes import n_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,14 +161,14 @@ def is_cut_off(client: socket.socket) -> bool:
 def test_when_all_threads_are_taken_the_oldest_client_goes(gateway: Gateway) -> None:
     port = free_port()
     with serve(gateway, ("127.0.0.1", port)), ExitStack() as stack:
-        n_threads = threading.active_count()
+        n_before = n_threads()
         assert ask(port, "/healthz")[0] == 503  # it is done with, and not the oldest any more
-        wait_until(lambda: threading.active_count() == n_threads, "its thread is free again")
+        wait_until(lambda: n_threads() == n_before, "its thread is free again")
         clients = stack.enter_context(hanging(port))
         assert ask(port, "/metrics")[0] == 200
         assert [is_cut_off(client) for client in clients] == [True] + [False] * (CLIENTS_MAX - 1)
-        n_hanging = n_threads + CLIENTS_MAX - 1
-        wait_until(lambda: threading.active_count() == n_hanging, "the scrape's thread is free")
+        n_hanging = n_before + CLIENTS_MAX - 1
+        wait_until(lambda: n_threads() == n_hanging, "the scrape's thread is free")
         with hanging(port, 2):
             wait_until(lambda: is_cut_off(clients[1]), "the next goes")
             assert not any(map(is_cut_off, clients[2:]))

