@@ -30,7 +30,8 @@ CLIENTS_MAX = 16
 # For a whole request and its answer, however slowly either moves. Both take milliseconds.
 EXCHANGE_TIMEOUT_S = 5.0
 
-# While there is no descriptor for a connection, it stays in the queue, and accept fails at once.
+# While there is no descriptor for a connection, it stays in the queue, and accept fails at once. So
+# may the wait for one where the kernel has no memory.
 _ACCEPT_RETRY_S = 0.1
 
 
@@ -68,7 +69,10 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Answer until :meth:`stop`."""
         while not self._is_stopping:
             self.timeout = self._time_left_s()
-            self.handle_request()
+            try:
+                self.handle_request()
+            except OSError:  # the kernel has no memory to wait with
+                time.sleep(_ACCEPT_RETRY_S)
             self._cut_off_due()
         self.server_close()
 

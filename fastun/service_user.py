@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -49,10 +50,22 @@ def how_to_let_it_read(path: Path) -> str:
 def give(made: int, directory: Path) -> None:
     """Give what root has made, an open file or directory, to the service that owns its directory.
 
+    But for a file that has another name as well: the service could have linked one of root's there.
     Raises OSError.
     """
     if os.geteuid() != 0:
         return
-    owner = directory.stat().st_uid
-    if owner != 0 and (service := find()) is not None and service.user == owner:
+    owner, status = directory.stat().st_uid, os.fstat(made)
+    if owner == 0 or (service := find()) is None or service.user != owner:
+        return
+    if status.st_nlink == 1 or stat.S_ISDIR(status.st_mode):
         os.fchown(made, *service)
+
+
+def give_directory(directory: Path) -> None:
+    """Give a directory to the service that owns the one above it. Raises OSError."""
+    made = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        give(made, directory.parent)
+    finally:
+        os.close(made)

@@ -32,10 +32,11 @@ fetch() {
 
 # The tools, in a virtual environment of their own.
 tools() {
-    [ -x "$work/tools/bin/auditwheel" ] && return 0
+    cmp -s "$here/packaging/tools.txt" "$work/tools/made-of" && return 0
     say "installing zig, build and auditwheel into .package/tools"
     "$python" -m venv --clear "$work/tools"
     "$work/tools/bin/pip" -q install --disable-pip-version-check -r "$here/packaging/tools.txt"
+    cp "$here/packaging/tools.txt" "$work/tools/made-of"
 }
 
 # build_library NAME VERSION PARTS SOURCE SHA256 [OPTION...]: with configure and make, into $root.

@@ -9,6 +9,7 @@ import pytest
 
 from fastun import private_file, service_user, state_file
 from fastun.errors import ConfigError
+from fastun.host.journal.journal_file import Header, JournalFile
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 
@@ -40,6 +41,28 @@ def test_what_root_makes_in_the_services_directory_is_the_services(state: Path) 
     names = {path.name: path.stat() for path in state.iterdir()}
     assert names.keys() >= {"private.key", "counters", FILE_NAME}
     assert {(each.st_uid, each.st_gid) for each in names.values()} == {SERVICE}
+
+
+def test_a_journal_s_directory_and_lock_are_the_service_s_and_the_file_is_root_s(
+    state: Path,
+) -> None:
+    directory = state / "journal"
+    file = JournalFile.create(directory, Header(boot="b", netns=1, interface="ft0"))
+    try:
+        owners = {path.name: path.stat().st_uid for path in (directory, *directory.iterdir())}
+        assert owners.pop(file.path.name) == 0
+        assert owners == {"journal": SERVICE.user, ".lock": SERVICE.user}
+    finally:
+        file.remove()
+
+
+def test_a_link_to_a_file_of_root_s_is_not_given_away(state: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    os.link(secret, state / "linked")
+    with secret.open() as opened:
+        service_user.give(opened.fileno(), state)
+    assert secret.stat().st_uid == 0
 
 
 def test_in_another_user_s_directory_root_s_files_stay_root_s(state: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from fastun import service_user
 from fastun.errors import RuntimeFailure
 from fastun.host.journal.changes import AnyChange
 
@@ -70,6 +71,7 @@ class JournalFile:
         """Make a file with its header. Raises OSError."""
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.mkdir(mode=0o700, exist_ok=True)
+        service_user.give_directory(directory)
         path = directory / f"{header.interface}-{os.urandom(4).hex()}.jsonl"
         with locked(directory):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
@@ -144,6 +146,7 @@ def locked(directory: Path) -> Iterator[None]:
     with contextlib.suppress(OSError):
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(directory / _LOCK_NAME, flags, 0o600)
+        service_user.give(descriptor, directory)
         deadline = time.monotonic() + _LOCK_LIMIT_S
         while not _lock(descriptor) and time.monotonic() < deadline:
             time.sleep(_LOCK_RETRY_S)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import selectors
 import socket
 import socketserver
 import time
@@ -156,6 +158,22 @@ def is_cut_off(client: socket.socket) -> bool:
         return False
     except ConnectionResetError:
         return True
+
+
+def test_a_wait_that_fails_is_begun_again(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    with serve(gateway, ("127.0.0.1", port)):
+        with monkeypatch.context() as patched:
+
+            def select(*_: Any) -> None:
+                raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+            patched.setattr(selectors.PollSelector, "select", select)
+            with socket.create_connection(("127.0.0.1", port)):  # it has waited well until now
+                time.sleep(0.3)
+        assert ask(port, "/healthz")[0] == 503
 
 
 def test_when_all_threads_are_taken_the_oldest_client_goes(gateway: Gateway) -> None:

@@ -83,7 +83,8 @@ def test_what_the_build_reads_is_not_ignored() -> None:
     lines = (CONTAINER / "Containerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     taken = {line[1:] for line in lines if line.startswith("!")}
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    named = {"LICENSE", "README.md", "csrc", "fastun", "grafana", "pyproject.toml", "setup.py"}
+    named = {"LICENSE", "README.md", "csrc", "fastun", "grafana", "packaging/runtime.txt"}
+    named |= {"pyproject.toml", "setup.py"}
     assert taken == named
     assert all((ROOT / name).exists() for name in named)
     assert 'readme = "README.md"' in project
