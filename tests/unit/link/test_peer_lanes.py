@@ -122,7 +122,7 @@ def test_a_lane_that_ends_leaves_the_others_and_the_peer_stays_up(
     lanes: SeveralLanes, table: LinkTable, ends: list[socket.socket]
 ) -> None:
     changes: list[tuple[int, bool]] = []
-    table.on_change = lambda link, is_up: changes.append((link.id, is_up))
+    table.follow(lambda link, is_up: changes.append((link.id, is_up)))
     links = [attach(table, ends, number) for number in range(N_LANES)]
     lanes.take()
     table.end_streams("a worker died", links[0].lane.index)
