@@ -114,19 +114,16 @@ class LinkTable:
         replaced = self.by_slot.get(slot)
         if replaced is None:
             return
+        again = "this side has dialled again" if self.dials else "the peer has connected again"
         if bundle != 0 and replaced.bundle == bundle:
             for link in self.of_peers.of(slot):
                 if link.lane is lane:
-                    self.end(slot, "the connection of its lane was made again", link.id)
-            return
-        if replaced.transport == "udp":
-            reason = "TCP has taken over from UDP"
-        elif self.dials:
-            reason = "this side has dialled again"
+                    self.end(slot, again, link.id)
+        elif replaced.transport == "udp":
+            self.end(slot, "TCP has taken over from UDP")
         else:
-            reason = "the peer has connected again"
             self.note_move(slot, replaced.remote, remote)
-        self.end(slot, reason)
+            self.end(slot, again)
 
     def note_move(self, slot: int, before: str, after: str) -> None:
         """Note that a connected peer is heard from elsewhere; each is ``host:port``."""

@@ -50,8 +50,10 @@ SEALED_ONLY = (
     "fastun_peer_last_handshake_timestamp_seconds",
 )
 AFTER_ERRORS = ("fastun_peer_last_error_timestamp_seconds", "fastun_peer_errors_total")
-# Of a TAP device that switches, of clients with DNS, of attacked workers, of peers with such terms.
+# Of a TAP device that switches, of clients with DNS, of attacked workers, of a fleet, of peers with
+# such terms.
 OF_SOME = (
+    *(family.name for family in FAMILIES if family.name.startswith("fastun_fleet_")),
     "fastun_peer_mac_addresses",
     "fastun_dns_up",
     "fastun_worker_forbidden_calls_total",
