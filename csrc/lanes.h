@@ -11,12 +11,14 @@ enum { LANES_MAX = 16 };
 /* A tun-reader's ends of the rings between lanes, by the number of the other lane; its own: NULL. */
 struct lane_crossing {
     unsigned lane, n_lanes;
+    int spreads; /* a peer that no lane carries is for the lane of its slot, else for lane 0 */
     struct ring *incoming[LANES_MAX], *outgoing[LANES_MAX];
     int wake_fds[LANES_MAX]; /* eventfds: each lane's, its own among them */
 };
 
 /* tun-reader: the lanes that carry the peer, `n` numbers; a frame goes to the one of its flow
- * (`by_flow`), else to this lane if it is among them. None: to lane 0, which knows of sessions first. */
+ * (`by_flow`), else to this lane if it is among them. None: to the one that asks for
+ * a session (`spreads`). */
 int loop_set_ways(struct loop *loop, unsigned slot, const uint8_t *lanes, unsigned n, int by_flow);
 
 #endif

@@ -10,13 +10,18 @@
 
 /* -- which lane -------------------------------------------------------------------------------- */
 
+/* Which lane asks for a session with a peer that none carries. */
+static unsigned asking_lane(const struct crossing *crossing, unsigned slot) {
+    return crossing->spreads ? slot % crossing->n_lanes : 0;
+}
+
 /* A frame's own lane is the most likely one: there its flow was answered last. By its flow goes what
  * this side alone decides about, so that both ends do not follow each other in circles. */
 static unsigned lane_of(const struct tun_reader *reader, const struct frame *frame, unsigned slot) {
     const struct crossing *crossing = reader->crossing;
     const struct crossing_ways *ways = &crossing->ways[slot];
     if (ways->n == 0)
-        return 0;
+        return asking_lane(crossing, slot);
     if (ways->by_flow && ways->n > 1)
         return ways
             ->lanes[flow_of(reader->loop.mode, frame_packet(frame), frame->length) % ways->n];
@@ -31,7 +36,7 @@ bool crossing_leads_away(const struct crossing *crossing, unsigned slot) {
     for (unsigned i = 0; i < ways->n; i++)
         if (ways->lanes[i] == crossing->lane)
             return false;
-    return ways->n > 0 || crossing->lane != 0;
+    return ways->n > 0 || crossing->lane != asking_lane(crossing, slot);
 }
 
 /* -- to another lane --------------------------------------------------------------------------- */
@@ -161,6 +166,7 @@ struct crossing *crossing_new(const struct lane_crossing *ends) {
         return NULL;
     crossing->lane = ends->lane;
     crossing->n_lanes = ends->n_lanes;
+    crossing->spreads = ends->spreads != 0;
     crossing->wake_fd = ends->wake_fds[ends->lane];
     for (unsigned i = 0; i < ends->n_lanes; i++) {
         if (i == ends->lane)

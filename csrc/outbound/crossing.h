@@ -25,6 +25,7 @@ struct crossing_ways {
 
 struct crossing {
     unsigned lane, n_lanes;
+    bool spreads; /* lanes.h */
     struct ring *incoming[LANES_MAX], *outgoing[LANES_MAX];
     int wake_fd;
     unsigned next; /* the lane whose ring is looked at first */

@@ -6,6 +6,7 @@
 
 #include "outbound/answer.h"
 #include "outbound/captured_out.h"
+#include "outbound/crossing.h"
 #include "shared/clock.h"
 
 enum {
@@ -79,7 +80,9 @@ bool parking_release(struct tun_reader *reader) {
     for (unsigned i = 0; i < parking->n;) {
         const struct tun_reader_link *link = reader->links[parking->peers[i].slot];
         parking_first(parking, i, &entry, &bytes);
-        if (frame_link_is_open(reader, link, arrival.boottime_ns)) {
+        bool has_crossed = reader->crossing != NULL &&
+                           crossing_leads_away(reader->crossing, parking->peers[i].slot);
+        if (has_crossed || frame_link_is_open(reader, link, arrival.boottime_ns)) {
             struct ring_record *record = tun_reader_reserve(reader);
             if (record == NULL)
                 return false;

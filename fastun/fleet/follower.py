@@ -61,6 +61,7 @@ class Follower:
         self._version = -1  # of the directory, that the copy is in step with
         self._announced: Server | None = None  # what the directory says of this gateway
         self._announced_s = 0.0
+        self._is_notified = False  # since the last look began
         self._presence = Presence(name)
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
@@ -87,6 +88,7 @@ class Follower:
         if server is not None:
             directory.claim_key(server.public_key)
         with explained(self._url):
+            directory.connection.add_notify_handler(self._on_notice)
             directory.connection.execute(f"LISTEN {schema.CHANNEL}")
         self._version, self._announced = -1, None
         self._presence.begin()
@@ -94,6 +96,7 @@ class Follower:
     def _follow(self, directory: PostgresDirectory) -> None:
         """Raise FastunError when that is not possible any more, and GatewayGone."""
         while True:
+            self._is_notified = False
             self._announce(directory)
             self._look(directory)
             if self._presence.has_news:
@@ -101,8 +104,12 @@ class Follower:
             for elsewhere in self._presence.read(directory):
                 self._send(elsewhere)
             looked_s = time.monotonic()
-            self._wait(LOOK_S, directory.connection.fileno())
+            if not self._is_notified:  # else it came with an answer, and nothing is to be read
+                self._wait(LOOK_S, directory.connection.fileno())
             self._wait(APART_S - (time.monotonic() - looked_s), None)
+
+    def _on_notice(self, _: object) -> None:
+        self._is_notified = True
 
     def _look(self, directory: PostgresDirectory) -> None:
         version = directory.version()  # first: what is changed meanwhile is seen next time

@@ -96,7 +96,8 @@ class Gateway:
         self.device = device
         self.started = time.time()
         self.counts = ConnectionCounts()
-        self.lanes = Lanes(plan_of(settings, device), device.fds, template)
+        spreads = settings.role == "serve"
+        self.lanes = Lanes(plan_of(settings, device), device.fds, template, spreads=spreads)
         self.links = LinkTable(
             self.lanes, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
@@ -141,7 +142,7 @@ class Gateway:
             self._leave_udp,
             sockets,
         )
-        self._endpoint_watch = EndpointWatch(self.lanes.first, self.links, self.outside.inside)
+        self._endpoint_watch = EndpointWatch(self.lanes.udp, self.links, self.outside.inside)
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
@@ -257,7 +258,7 @@ class Gateway:
             return
         end = self._local_end(
             settings=self.settings,
-            lane=self.lanes.first,
+            lane=self.lanes.udp,
             links=self.links,
             exchange=self.handshaker.exchange,
             inside=self.outside.inside,

@@ -20,7 +20,6 @@ from fastun.link.names import refuse_missing
 from fastun.link.outside import Outside
 from fastun.link.preference import Preference
 from fastun.link.stream.acceptor import Acceptor, ConnectionCounts
-from fastun.link.stream.beside import BesideDialler
 from fastun.link.stream.dialler import Dialler
 from fastun.link.stream.half_open import make_way
 from fastun.link.stream.handshake import Handshaker
@@ -56,9 +55,7 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         dialler = Dialler(
             lambda: _streams(owner.settings), owner.handshaker, owner, outside, wanted
         )
-        beside = BesideDialler(owner.handshaker, owner, outside, owner.links)
-        also = [beside.run()] if len(owner.lanes.all) > 1 else []
-        return [*tasks, *choices, dialler.run(), *also]
+        return [*tasks, *choices, dialler.run(), *_beside(owner)]
     if owner.datagrams is not None:
         owner.datagrams.begin_all()
         # In a fleet they are at another gateway by now, and would be called away from there.
@@ -78,6 +75,15 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         if settings.fwmark:
             tasks.append(_make_way(owner))
     return tasks
+
+
+def _beside(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
+    """Return what makes the connections of further lanes."""
+    if len(owner.lanes.all) == 1:
+        return []
+    from fastun.link.stream.beside import BesideDialler  # noqa: PLC0415 (of several lanes alone)
+
+    return [BesideDialler(owner.handshaker, owner, owner.outside, owner.links).run()]
 
 
 def _streams(settings: Settings) -> tuple[Endpoint, ...]:
@@ -111,5 +117,5 @@ def _stream_wanted(
         always = asyncio.Event()
         always.set()
         return always, []
-    preference = Preference(owner.lanes.first, owner.links, owner.datagrams, slot=0)
+    preference = Preference(owner.lanes.udp, owner.links, owner.datagrams, slot=0)
     return preference.wants_stream, [preference.run()]

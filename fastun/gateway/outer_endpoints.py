@@ -89,7 +89,7 @@ class OuterEndpoints:
     def _of_datagrams(self) -> Iterator[OuterEndpoint]:
         for slot, link in list(self._sender.links.by_slot.items()):
             address = (
-                self._sender.lanes.first.peers.endpoint(slot) if link.connection is None else None
+                self._sender.lanes.udp.peers.endpoint(slot) if link.connection is None else None
             )
             if address is not None:
                 yield OuterEndpoint("udp", address.host, address.port)

@@ -109,15 +109,16 @@ class Reports:
 
     def on_start(self, worker: WorkerProcess) -> None:
         """Send a fresh worker the peers, the UDP sockets, the links and the sessions' keys."""
-        datagrams = self._datagrams if worker.lane == 0 else None  # the lane of UDP
+        lanes = self._links.lanes
+        datagrams = self._datagrams if worker.lane == 0 or lanes.spreads else None
         self._peer_slots.tell_worker(worker)
         if datagrams is not None:
-            datagrams.tell_worker(worker.role)
+            datagrams.tell_worker(worker)
         self._links.tell_worker(worker)
         if self._sessions is not None:
             self._sessions.streams.tell_keys(worker)
         if datagrams is not None:
-            datagrams.tell_keys(worker.role)
+            datagrams.tell_keys(worker)
 
     def on_death(self, worker: WorkerProcess) -> None:
         """End the links whose state has died with the worker.
@@ -127,7 +128,7 @@ class Reports:
         """
         if worker.role not in ("link-writer", "link-reader"):
             return
-        if worker.role == "link-writer" and worker.lane == 0:
+        if worker.role == "link-writer":
             self._on_link_writer_death()
         self._links.end_streams(worker.role + WORKER_DIED, worker.lane)
 

@@ -89,6 +89,7 @@ def boot_of(lane: Booting, role: str) -> tuple[Boot, tuple[int, ...]]:
         boot = structs.replace(boot, hairpin_bytes=lane.switch.hairpin.size_bytes)
         fds += lane.switch.descriptors()
     if lane.crossings is not None and role == "tun-reader":
-        boot = structs.replace(boot, lanes=(lane.index, lane.crossings.n_lanes))
+        lanes = (lane.index, lane.crossings.n_lanes, lane.crossings.spreads)
+        boot = structs.replace(boot, lanes=lanes)
         fds += lane.crossings.descriptors(lane.index)
     return boot, fds

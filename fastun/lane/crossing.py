@@ -22,9 +22,12 @@ RING_BYTES: Final = 512 * 1024
 class Crossings:
     """Those of all lanes; made before the first worker. Event loop only."""
 
-    def __init__(self, n_lanes: int) -> None:
-        """Make them; of one lane there are none."""
-        self.n_lanes = n_lanes
+    def __init__(self, n_lanes: int, *, spreads: bool = False) -> None:
+        """Make them; of one lane there are none.
+
+        ``spreads``: a peer that no lane carries is for the lane of its slot, else for the first.
+        """
+        self.n_lanes, self.spreads = n_lanes, spreads
         lanes = range(n_lanes)
         self._rings = {
             (giver, taker): Ring.create(RING_BYTES)
@@ -60,7 +63,7 @@ class Crossings:
 
 def n_of(boot: Boot) -> int:
     """Return how many descriptors of `Crossings.descriptors` come with a boot message."""
-    _, n_lanes = boot.lanes
+    _, n_lanes, _ = boot.lanes
     return 3 * n_lanes - 2 if n_lanes > 1 else 0
 
 
@@ -73,7 +76,7 @@ def attach(boot: Boot, fds: Sequence[int]) -> native.Crossing | None:
     """Map what these are descriptors of."""
     if not fds:
         return None
-    lane, n_lanes = boot.lanes
+    lane, n_lanes, spreads = boot.lanes
     n_others = n_lanes - 1
     rings = [Ring.attach(fd, RING_BYTES) for fd in of_rings(boot, fds)]
     return native.Crossing(
@@ -81,6 +84,7 @@ def attach(boot: Boot, fds: Sequence[int]) -> native.Crossing | None:
         _by_lane(lane, rings[:n_others]),
         _by_lane(lane, rings[n_others:]),
         tuple(fds[2 * n_others :]),
+        spreads,
     )
 
 

@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import structs
@@ -132,6 +133,20 @@ class Lane:
         that does not read its messages is killed (worker_process.py has the limits).
         """
         self.workers[role].send(message, fd)
+
+    def keys_of(self, slot: int) -> KeyRegion:
+        """Return where the keys of this slot's sessions are."""
+        del slot
+        return self.keys
+
+    def pass_socket(self, role: str, message: ToWorker, fds: Sequence[int]) -> None:
+        """Send a message with the first of these sockets."""
+        self.send(role, message, fds[0])
+
+    def new_index(self, slot: int) -> int | None:
+        """Return None: any index will do for a session of this slot's peer."""
+        del slot
+        return None
 
     def clamp_mss(self, mtu: int) -> None:
         """Make TCP's segments fit packets of ``mtu`` bytes from now on; 0 leaves them."""

@@ -25,6 +25,7 @@ from fastun.lane.capture import LaneCapture
 from fastun.lane.crossing import Crossings
 from fastun.lane.lane import Lane, LaneOwner
 from fastun.lane.messages import ToWorker
+from fastun.lane.session_lane import LanesBySlot, SessionLane, of_slot
 from fastun.lane.template import Template
 from fastun.lane.watch import LaneWatch
 from fastun.lane.ways import SetWays
@@ -51,19 +52,32 @@ class PeerTables:
 class Lanes:
     """The lanes of one gateway. ``all`` has one at least, by number."""
 
-    def __init__(self, plan: LanePlan, device_fds: Sequence[int], template: Template) -> None:
-        """Make one for each of ``device_fds``, the device's queues, which stay the caller's."""
-        self._crossings = Crossings(len(device_fds)) if len(device_fds) > 1 else None
+    def __init__(
+        self,
+        plan: LanePlan,
+        device_fds: Sequence[int],
+        template: Template,
+        *,
+        spreads: bool = False,
+    ) -> None:
+        """Make one for each of ``device_fds``, the device's queues, which stay the caller's.
+
+        ``spreads``: peers on UDP are in the lanes of their slots, else in the first.
+        """
+        several = len(device_fds) > 1
+        self.spreads = spreads and several
+        self._crossings = Crossings(len(device_fds), spreads=spreads) if several else None
         self.all = tuple(
             Lane(i, structs.replace(plan, device_fd=fd), template, self._crossings)
             for i, fd in enumerate(device_fds)
         )
         self.peers = PeerTables(self.all)
+        self.udp: SessionLane = LanesBySlot(self.all) if self.spreads else self.all[0]
         self.watch = LaneWatch(self.workers(), template)
 
     @property
     def first(self) -> Lane:
-        """The lane of UDP: handshakes there, cookies, and the sessions of its peers."""
+        """The lane of handshakes on UDP, and cookies."""
         return self.all[0]
 
     def workers(self) -> tuple[WorkerProcess, ...]:
@@ -73,6 +87,10 @@ class Lanes:
     def of_stream(self, slot: int, number: int = 0) -> Lane:
         """Return the lane of the peer's connection of this number, from 0: peers are spread."""
         return self.all[(slot + number) % len(self.all)]
+
+    def of_datagrams(self, slot: int) -> Lane:
+        """Return the lane of the peer's sessions on UDP."""
+        return of_slot(self.all, slot) if self.spreads else self.all[0]
 
     def start(self, owner: LaneOwner) -> None:
         """Spawn all workers and watch them on the running event loop."""

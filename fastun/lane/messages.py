@@ -73,7 +73,7 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     waiting: Waiting = Waiting()
     secret_keys: bool = False  # memory as by memfd_secret, for tun-reader and link-reader
     hairpin_bytes: int = 0  # > 0: a switch; then [addresses, hairpin, its eventfd]
-    lanes: tuple[int, int] = (0, 1)  # its number, of how many; to a tun-reader: crossing.py
+    lanes: tuple[int, int, bool] = (0, 1, False)  # its number, of how many; as of Crossings
 
 
 class Begin(ToWorker, frozen=True, tag="begin"):

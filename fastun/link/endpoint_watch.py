@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import time
 
-from fastun.lane.lane import Lane
 from fastun.lane.messages import BlockLink
+from fastun.lane.session_lane import SessionLane
 from fastun.link.inside import Inside
 from fastun.link.stream_path import StreamPaths
 from fastun.link.table import Link, LinkTable
@@ -31,7 +31,7 @@ CHANGED_INTERVAL_S = 1.0
 class EndpointWatch:
     """Looks at the routes to all peers with a link. Event loop only."""
 
-    def __init__(self, lane: Lane, links: LinkTable, inside: Inside) -> None:
+    def __init__(self, lane: SessionLane, links: LinkTable, inside: Inside) -> None:
         """Watch ``links``."""
         self._lane = lane
         self._links = links

@@ -55,11 +55,16 @@ class KeyExchange:
     # -- as the initiator ---------------------------------------------------------------------
 
     def initiate(
-        self, slotted: SlottedPeer, cookie: bytes | None = None
+        self,
+        slotted: SlottedPeer,
+        cookie: bytes | None = None,
+        local_index: int | None = None,
     ) -> tuple[bytes, noise.InitiatorState]:
-        """Return a new initiation to a peer, with what its cookie reply gave."""
-        timestamp = self._timestamps.next()
-        return noise.initiate(self.own, slotted.peer.public_key, cookie=cookie, timestamp=timestamp)
+        """Return a new initiation to a peer, with what its cookie reply gave; None: any index."""
+        timestamp, public = self._timestamps.next(), slotted.peer.public_key
+        return noise.initiate(
+            self.own, public, cookie=cookie, timestamp=timestamp, local_index=local_index
+        )
 
     def conclude(
         self, slotted: SlottedPeer, state: noise.InitiatorState, response: bytes
@@ -102,10 +107,12 @@ class KeyExchange:
         cookie: bytes | None = None,
         *,
         remote: object = "",
+        local_index: int | None = None,
     ) -> tuple[bytes, SessionKeys]:
         """Return the response to an admitted initiation, which goes to ``remote``, and the keys."""
         self.refusals.response_sent(slotted, str(remote))
-        return noise.respond(consumed, _preshared_key(slotted), cookie=cookie)
+        psk = _preshared_key(slotted)
+        return noise.respond(consumed, psk, cookie=cookie, local_index=local_index)
 
     # -- either -------------------------------------------------------------------------------
 

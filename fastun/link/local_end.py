@@ -6,7 +6,7 @@ import msgspec
 
 from fastun.config.settings import Settings
 from fastun.host.inner_mtu import InnerMtu
-from fastun.lane.lane import Lane
+from fastun.lane.session_lane import SessionLane
 from fastun.link.attempts import Attempts
 from fastun.link.inside import Inside
 from fastun.link.key_exchange import KeyExchange, SessionCounts
@@ -17,14 +17,14 @@ from fastun.state_file import StateFiles
 
 
 class LocalEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """The lane that carries the links, the keys of this side, and what bounds both.
+    """The lane of sessions on UDP, the keys of this side, and what bounds both.
 
     ``constants`` are the protocol's, or compressed ones for a test. ``files`` are those of the
     state directory; None: this process may write there itself.
     """
 
     settings: Settings
-    lane: Lane
+    lane: SessionLane
     links: LinkTable
     exchange: KeyExchange
     inside: Inside

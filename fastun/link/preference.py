@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fastun.lane.lane import Lane
+from fastun.lane.session_lane import SessionLane
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.table import LinkTable
 from fastun.pace import PACE
@@ -41,7 +41,9 @@ _NS_PER_S = 1e9
 class Preference:
     """Decides for the one peer of a dialling side. ``wants_stream`` is set while TCP is wanted."""
 
-    def __init__(self, lane: Lane, links: LinkTable, sessions: DatagramSessions, slot: int) -> None:
+    def __init__(
+        self, lane: SessionLane, links: LinkTable, sessions: DatagramSessions, slot: int
+    ) -> None:
         """Decide between ``sessions`` and streams."""
         self.wants_stream = asyncio.Event()
         self._lane = lane

@@ -137,12 +137,13 @@ class LinkTable:
     def attach_datagrams(self, slotted: SlottedPeer, link_format: LinkFormat, remote: str) -> Link:
         """Carry a peer on UDP, in place of its last link. Its keys are not touched."""
         replaced = self.of_peers.of(slotted.slot)
+        lane = self.lanes.of_datagrams(slotted.slot)
         for each in replaced:
             self.of_peers.remove(each)
-            for role in ("link-writer", "tun-reader") if each.lane is not self.lanes.first else ():
+            for role in ("link-writer", "tun-reader") if each.lane is not lane else ():
                 each.lane.send(role, DetachLink(slotted.slot))
         self.by_slot.pop(slotted.slot, None)
-        link = self._make(self.lanes.first, slotted, link_format, remote, None)
+        link = self._make(lane, slotted, link_format, remote, None)
         message = AttachLink(slotted.slot, link.id, link_format)
         for role in ("link-writer", "tun-reader"):
             link.lane.send(role, message)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fastun.native import PeerTable
+from fastun.lane.session_lane import SessionTable
 from fastun.session.timers import PeerTimers
 
 _NS_PER_S = 1e9
@@ -20,7 +20,7 @@ TICK_S = 0.5
 class Observer(msgspec.Struct):
     """Reads one slot of the peer table for one peer's timers."""
 
-    table: PeerTable
+    table: SessionTable
     slot: int
     timers: PeerTimers
     # As seen last, named as in the table.

@@ -22,11 +22,12 @@ class Crossing(msgspec.Struct, frozen=True):
     incoming: tuple[Ring | None, ...]
     outgoing: tuple[Ring | None, ...]
     wake_fds: tuple[int, ...]
+    spreads: bool = False
 
     def native(self) -> Any:
         """Return it as the C library takes it; the rings must be kept."""
         ends = ffi.new("struct lane_crossing *")
-        ends.lane, ends.n_lanes = self.lane, len(self.wake_fds)
+        ends.lane, ends.n_lanes, ends.spreads = self.lane, len(self.wake_fds), self.spreads
         for i, wake_fd in enumerate(self.wake_fds):
             ends.wake_fds[i] = wake_fd
             incoming, outgoing = self.incoming[i], self.outgoing[i]

@@ -21,6 +21,7 @@ export SOURCE_DATE_EPOCH
 
 say() { echo "package: $*" >&2; }
 die() { say "$*"; exit 1; }
+fastun() { PYTHONPATH=$here "$python" -m fastun "$@"; }
 
 # The pinned dependencies' wheels, for each Python.
 wheels() {
@@ -65,15 +66,14 @@ environment() {
 completions() {
     mkdir -p "$tree/usr/share/bash-completion/completions" "$tree/usr/share/zsh/vendor-completions" \
         "$tree/usr/share/fish/vendor_completions.d"
-    fastun=$here/.venv/bin/fastun
-    $fastun completion bash >"$tree/usr/share/bash-completion/completions/fastun"
-    $fastun completion zsh >"$tree/usr/share/zsh/vendor-completions/_fastun"
-    $fastun completion fish >"$tree/usr/share/fish/vendor_completions.d/fastun.fish"
+    fastun completion bash >"$tree/usr/share/bash-completion/completions/fastun"
+    fastun completion zsh >"$tree/usr/share/zsh/vendor-completions/_fastun"
+    fastun completion fish >"$tree/usr/share/fish/vendor_completions.d/fastun.fish"
 }
 
 # The units, their user, and its rights.
 units() {
-    "$here/.venv/bin/fastun" install-service --package "$tree" --command /usr/lib/fastun/bin/fastun >/dev/null
+    fastun install-service --package "$tree" --command /usr/lib/fastun/bin/fastun >/dev/null
 }
 
 has_debhelper() { command -v dh >/dev/null && command -v dpkg-buildpackage >/dev/null; }

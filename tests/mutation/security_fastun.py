@@ -214,7 +214,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
         ("check_together", "two peers have no prefix in common",
          "            if owner != peer.name:\n                raise", "            if False:\n                raise"),
         ("_make", "the peer file is private",
-         "os.close(os.open(temporary, flags, 0o600))", "os.close(os.open(temporary, flags, 0o644))"),
+         "os.open(temporary, flags, 0o600)", "os.open(temporary, flags, 0o644)"),
     ),
     *table(
         "unit/config/test_settings unit/config/test_document",

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import time
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +14,8 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
-from fastun.lab.tunnel import start_gateway
+from fastun.lab.tunnel import UDP_PORT, start_gateway
+from fastun.session import keys, noise, tai64n
 from tests.support.fleet import scene as fleet_scene
 from tests.support.postgres import cluster
 
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from tests.support.fleet import FleetScene
 
 INNER = "10.99.0.1"
+N_RECORDED = 1000 if os.environ.get("FASTUN_SOAK") == "1" else 40
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +135,36 @@ def test_a_peer_that_shows_up_at_another_gateway_is_let_go_at_once(fleet: FleetS
     log = fleet.gateways[0].log_file.read_text()
     assert "the peer is connected to another gateway" in log
     fleet.peer(2, "remove", "phone")
+
+
+def test_handshakes_that_were_recorded_move_nothing(fleet: FleetScene) -> None:
+    file = fleet.connect("victim", 0)
+    fleet.wait_known({"victim"})
+    client = start_gateway(fleet.client, fleet.directory, "connect", str(file), wire="wireguard")
+    wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel", timeout_s=20)
+    wait_until(lambda: having(fleet) == [0], "the first gateway has it", timeout_s=20)
+    text = tomllib.loads(file.read_text())
+    own = keys.pair_of(keys.parse_key(text["interface"]["private_key"], "key"))
+    server = keys.parse_key(text["peer"][0]["public_key"], "key")
+    with fleet.client.socket(kind=socket.SOCK_DGRAM) as attacker:
+        for n in range(N_RECORDED):
+            # Later than the client's own, so the mark does not refuse them: held back on the way.
+            then = tai64n.from_unix_ns(time.time_ns())
+            initiation, _ = noise.initiate(own, server, timestamp=then)
+            for number in (1, 2):
+                attacker.sendto(initiation, (fleet.outer(number), UDP_PORT))
+            if n % 10 == 0:
+                assert having(fleet) == [0]
+            time.sleep(0.03)
+    answered = [gateway.scrape().total("fastun_handshakes_total") for gateway in fleet.gateways]
+    assert answered[1] + answered[2] > 0  # they were taken in
+    assert answers_ping(fleet.client, INNER)
+    assert having(fleet) == [0]
+    assert "connected to another gateway" not in "".join(
+        line for line in fleet.gateways[0].log_file.read_text().splitlines() if "victim" in line
+    )
+    client.stop()
+    fleet.peer(2, "remove", "victim")
 
 
 def test_a_client_whose_gateway_is_killed_goes_on_by_another(fleet: FleetScene) -> None:

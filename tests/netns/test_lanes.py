@@ -1,8 +1,8 @@
 """A server with two lanes, and clients of one and of three.
 
-server   ===veth===  ant, bee (tcp), cat (udp), dog (tcp, --lanes 3), each a host of its own
-  lane 0: ant, cat, dog's second connection
-  lane 1: bee, dog's first
+server   ===veth===  ant, bee (tcp), cat, cow (udp), dog (tcp, --lanes 3), each a host of its own
+  lane 0: ant, cat, dog's first connection
+  lane 1: bee, cow, dog's second
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ if TYPE_CHECKING:
     from fastun.lab.tunnel import Transport
 
 SERVER_INNER = "10.99.0.1"
-CLIENTS: dict[str, Transport] = {"ant": "tcp", "bee": "tcp", "cat": "udp", "dog": "tcp"}
+CLIENTS: dict[str, Transport] = {
+    "ant": "tcp",
+    "bee": "tcp",
+    "cat": "udp",
+    "cow": "udp",
+    "dog": "tcp",
+}
 N_LANES = 2
 OF_DOG = ("--lanes", "3")
 
@@ -125,6 +131,23 @@ def test_a_peer_that_is_removed_is_gone_from_every_lane(network: Network) -> Non
     assert all(answers_ping(each.host, SERVER_INNER) for each in network.clients.values())
 
 
+def test_a_peer_on_udp_is_in_its_lane_and_keeps_its_session_over_a_kill(network: Network) -> None:
+    server, cow = network.server, network.clients["cow"]
+    before, handshakes = packets_by_lane(server, "tun-writer"), handshakes_of(server)
+    for role in ROLES:
+        transfer = start_transfer(cow.host, server.host, SERVER_INNER, n_bytes=3 * 10**6)
+        pid = kill_worker(server, f"{role}/1")
+        wait_until(
+            lambda r=role, p=pid: worker_pid(server, f"{r}/1") not in (None, p), "a successor"
+        )
+        assert transfer.result(timeout=60).is_exact
+    after = packets_by_lane(server, "tun-writer")
+    assert after[1] - before[1] > 1000
+    assert after[0] - before[0] < 100
+    assert handshakes_of(server) - handshakes <= 8  # of bee and dog, whose streams have ended
+    assert_each_lane_adds_up(server)
+
+
 # -- a connection a lane ----------------------------------------------------------------------
 
 
@@ -181,6 +204,10 @@ def link_of(gateway: GatewayProcess, name: str) -> float:
     """When the peer's link began."""
     (peer,) = (each for each in status_of(gateway)["peers"] if each["name"] == name)
     return float(peer["since_unix_seconds"])
+
+
+def handshakes_of(gateway: GatewayProcess) -> float:
+    return gateway.scrape().total("fastun_handshakes_total", result="ok")
 
 
 def connections_of(client: GatewayProcess) -> int:

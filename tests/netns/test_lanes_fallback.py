@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from fastun.lab.tunnel import GatewayProcess
     from tests.conftest import StartTunnel
 
-LANES = ("--lanes", "2")
+N_LANES = 2
+LANES = ("--lanes", str(N_LANES))
 
 
 def n_connections(client: GatewayProcess) -> int:
@@ -45,8 +46,12 @@ def test_streams_in_all_lanes_take_over_from_udp_and_udp_from_them(tunnel: Start
     there = start_transfer(client.host, server.host, address, n_bytes=2 * 10**6)
     assert there.result(timeout=60).is_exact
     block_udp(server.host)
-    wait_until(lambda: n_connections(client) == len(LANES), "both streams", timeout_s=30)
-    wait_until(lambda: answers_ping(client.host, address), "by TCP", timeout_s=20)
+
+    def is_on_streams() -> bool:
+        is_answered = answers_ping(client.host, address)  # what is sent is what shows the silence
+        return is_answered and n_connections(client) == N_LANES
+
+    wait_until(is_on_streams, "both streams", timeout_s=40)
     flows = [
         start_transfer(client.host, server.host, address, n_bytes=10**6, port=5400 + n)
         for n in range(6)

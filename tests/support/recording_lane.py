@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fastun.native import KeyName, KeyRegion, SendingCounters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastun.lane.messages import ToWorker
 
 
@@ -43,7 +45,7 @@ class RecordingLane:
 
     def __init__(self) -> None:
         self.index = 0
-        self.first = self
+        self.first = self.udp = self
         self.sent: list[tuple[str, ToWorker, int]] = []
         self.cleared: list[int] = []
         self.sending = sending_counters()
@@ -66,6 +68,18 @@ class RecordingLane:
     def of_stream(self, slot: int, number: int = 0) -> RecordingLane:
         del slot, number
         return self
+
+    of_datagrams = of_stream
+    spreads = False
+
+    def keys_of(self, _: int) -> KeyRegion:
+        return self.keys
+
+    def pass_socket(self, role: str, message: ToWorker, fds: Sequence[int]) -> None:
+        self.send(role, message, fds[0])
+
+    def new_index(self, _: int) -> None:
+        """Any will do."""
 
     def set_ways(self, *_: object) -> None:
         """Do nothing: there is one lane."""

@@ -57,9 +57,10 @@ class InterfaceSection(Section, frozen=True):
     lanes: Annotated[
         str | Int,
         described(
-            "Device queues, each with four workers of its own. Peers on TCP are spread over them,"
-            " those on UDP are in the first. `auto`: half as many as this machine has cores, 1"
-            " below 4 cores. A TAP device and the unsealed wires have one.",
+            "Device queues, each with four workers of its own. The peers of a server are spread"
+            " over them; one on TCP that has several lanes as well has a connection in each."
+            " `auto`: half as many as this machine has cores, 1 below 4 cores. A TAP device and the"
+            " unsealed wires have one.",
             values=f"1-{LANES_MAX}, `auto`",
             example="auto",
             option="--lanes",

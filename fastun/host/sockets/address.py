@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple, Self
 
 
 class EndpointAddress(NamedTuple):
@@ -13,6 +13,12 @@ class EndpointAddress(NamedTuple):
     host: IPv4Address | IPv6Address
     port: int
     zone: int
+
+    @classmethod
+    def of(cls, bound: socket.socket) -> Self:
+        """Return where a socket is bound. Raises OSError."""
+        host, port, *more = bound.getsockname()
+        return cls(ip_address(host.partition("%")[0]), port, more[1] if more else 0)
 
     @property
     def family(self) -> socket.AddressFamily:

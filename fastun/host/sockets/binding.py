@@ -56,10 +56,14 @@ def allow_overlap(each: socket.socket, *, is_allowed: bool = True) -> None:
     each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, is_allowed)
 
 
+def _may_overlap(each: socket.socket) -> bool:
+    return bool(each.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+
+
 @contextlib.contextmanager
 def overlapping(sockets: Iterable[socket.socket]) -> Iterator[None]:
     """Let bound sockets of ours overlap with such that are made while the context lasts."""
-    given = tuple(sockets)
+    given = tuple(each for each in sockets if not _may_overlap(each))
     for each in given:
         allow_overlap(each)
     try:

@@ -9,6 +9,7 @@ link-reader go on when its successor says that it has the keys.
 from __future__ import annotations
 
 from fastun.lane.messages import AwaitReply, SetGateKeys, SetPacketMax
+from fastun.lane.worker_process import WorkerProcess
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.socket_passing import SocketPassing
@@ -25,30 +26,42 @@ class FreshWorkers:
     ) -> None:
         """Tell of ``peers`` and of the sockets that are passed on."""
         self._lane = end.lane
+        self._lanes = end.links.lanes
         self._public = end.exchange.own.public
         self._peers = peers
         self._passing = passing
         self._installer = installer
 
-    def tell(self, role: str) -> None:
+    def _of(self, worker: WorkerProcess) -> list[UdpPeer]:
+        """Return the peers whose sessions are in the worker's lane."""
+        lanes = self._lanes
+        return [
+            udp_peer
+            for slot, udp_peer in self._peers.by_slot.items()
+            if lanes.of_datagrams(slot).index == worker.lane
+        ]
+
+    def tell(self, worker: WorkerProcess) -> None:
         """Tell of the sockets and where the peers are."""
-        self._passing.sockets.tell_worker(self._lane, role)
-        if role != "link-reader":
+        self._passing.sockets.tell_worker(worker)
+        if worker.role != "link-reader":
             return
         mac1_key, cookie_key = cookies.mac1_key(self._public), cookies.cookie_key(self._public)
-        self._lane.send(role, SetGateKeys(mac1_key, cookie_key))
-        for slot, udp_peer in self._peers.by_slot.items():
+        worker.send(SetGateKeys(mac1_key, cookie_key))
+        for udp_peer in self._peers.by_slot.values() if worker.lane == 0 else ():
+            if udp_peer.initiator is not None:
+                slot, index = udp_peer.slotted.slot, udp_peer.initiator.local_index
+                worker.send(AwaitReply(slot, index))
+        for udp_peer in self._of(worker):
             self._peers.follow(udp_peer)  # to where its predecessor heard it last
             self._peers.send_endpoint(udp_peer)
-            if udp_peer.initiator is not None:
-                self._lane.send(role, AwaitReply(slot, udp_peer.initiator.local_index))
 
-    def tell_keys(self, role: str) -> None:
+    def tell_keys(self, worker: WorkerProcess) -> None:
         """Tell of the sessions, when it knows the links."""
-        for udp_peer in self._peers.by_slot.values():
-            if role == "link-reader":
+        for udp_peer in self._of(worker):
+            if worker.role == "link-reader":
                 self._tell_receiving(udp_peer)
-            elif role == "tun-reader" and self._peers.is_carried(udp_peer):
+            elif worker.role == "tun-reader" and self._peers.is_carried(udp_peer):
                 self._tell_sending(udp_peer)
 
     def _tell_receiving(self, udp_peer: UdpPeer) -> None:

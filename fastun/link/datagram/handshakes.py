@@ -46,6 +46,7 @@ class DatagramHandshakes:
     ) -> None:
         """Begin without any. ``use`` is given the keys of each that has succeeded."""
         self._exchange = end.exchange
+        self._lane = end.lane
         self._inside = end.inside
         self._attempts = end.attempts
         self._peers = peers
@@ -102,7 +103,13 @@ class DatagramHandshakes:
             self._refuse_inside()
         udp_peer = self._peers.at(slotted)
         cookie = udp_peer.jar.current(clock.boottime_s())
-        response, keys = self._exchange.respond(slotted, consumed, cookie, remote=address)
+        response, keys = self._exchange.respond(
+            slotted,
+            consumed,
+            cookie,
+            remote=address,
+            local_index=self._lane.new_index(slotted.slot),
+        )
         udp_peer.jar.remember_sent(response)
         self._peers.wait_for_proof(udp_peer, keys, response)
         self._peers.set_address(udp_peer, address)

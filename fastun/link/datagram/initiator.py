@@ -44,6 +44,7 @@ class Initiator:
     def __init__(self, end: LocalEnd, peers: UdpPeers, sockets: UdpSockets) -> None:
         """Send by ``sockets``; ``peers`` keeps the index by which the answer will come."""
         self._exchange = end.exchange
+        self._lane = end.lane
         self._inside = end.inside
         self._race = AddressRace(end.names, sockets)
         self._outcomes = end.attempts
@@ -131,7 +132,9 @@ class Initiator:
     def _make(self, attempt: _Attempt) -> None:
         udp_peer = attempt.udp_peer
         attempt.message, state = self._exchange.initiate(
-            udp_peer.slotted, udp_peer.jar.current(clock.boottime_s())
+            udp_peer.slotted,
+            udp_peer.jar.current(clock.boottime_s()),
+            self._lane.new_index(udp_peer.slotted.slot),
         )
         attempt.index = state.local_index
         self._peers.wait_for_response(udp_peer, state)

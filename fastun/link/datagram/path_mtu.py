@@ -21,8 +21,8 @@ from fastun import log
 from fastun.config.settings import Settings
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.sockets.maker import OWN, SocketMaker
-from fastun.lane.lane import Lane
 from fastun.lane.messages import SendMessage, SetPacketMax
+from fastun.lane.session_lane import SessionLane
 from fastun.link.datagram import probe
 from fastun.link.datagram.hinted import HintedLimit
 from fastun.link.datagram.hints import Hint
@@ -74,7 +74,7 @@ class PathWatch:
 
     def __init__(
         self,
-        lane: Lane,
+        lane: SessionLane,
         settings: Settings,
         inner_mtu: InnerMtu,
         call_later: Callable[..., object] | None = None,

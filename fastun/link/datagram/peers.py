@@ -104,7 +104,7 @@ class UdpPeers:
         until_s = clock.boottime_s() + self._constants.rekey_attempt_time_s
         self._waiting[initiator.local_index] = (udp_peer, until_s)
         awaited = AwaitReply(udp_peer.slotted.slot, initiator.local_index)
-        self._lane.send("link-reader", awaited)
+        self._links.lanes.first.send("link-reader", awaited)
 
     def wait_for_proof(self, udp_peer: UdpPeer, keys: SessionKeys, response: bytes) -> None:
         """Take note of a response to the peer, which replaces the last."""

@@ -21,6 +21,7 @@ from fastun.lane.messages import (
     LinkFormat,
     SendKeepalive,
 )
+from fastun.lane.worker_process import WorkerProcess
 from fastun.link import hello
 from fastun.link.datagram.address_race import endpoints_of
 from fastun.link.datagram.fresh_worker import FreshWorkers
@@ -104,13 +105,13 @@ class DatagramSessions:
         """What happened to paths."""
         return self._paths.counts
 
-    def tell_worker(self, role: str) -> None:
+    def tell_worker(self, worker: WorkerProcess) -> None:
         """Tell a fresh worker of the sockets and where the peers are."""
-        self._fresh_workers.tell(role)
+        self._fresh_workers.tell(worker)
 
-    def tell_keys(self, role: str) -> None:
+    def tell_keys(self, worker: WorkerProcess) -> None:
         """Tell a fresh worker that knows the links of the sessions: they go on."""
-        self._fresh_workers.tell_keys(role)
+        self._fresh_workers.tell_keys(worker)
 
     def forget(self, slot: int) -> None:
         """Forget a peer that was removed, or has another key."""

@@ -12,6 +12,7 @@ import msgspec
 from fastun.host.routing.route_lookup import RouteLookup
 
 Address = IPv4Address | IPv6Address
+_Socket = socket.socket
 
 # The best first. What has no way now may have one when its address comes.
 _CHOSEN_BY_KERNEL, _ANY, _BY_ITS_INTERFACE, _BY_ANOTHER, _NO_WAY = range(5)
@@ -20,8 +21,18 @@ _CHOSEN_BY_KERNEL, _ANY, _BY_ITS_INTERFACE, _BY_ANOTHER, _NO_WAY = range(5)
 class UdpSocket(msgspec.Struct, frozen=True, dict=True):  # of cached properties
     """One bound socket; ``has_offload``: the kernel cuts and joins datagrams for it."""
 
-    socket: socket.socket
+    socket: _Socket
     has_offload: bool
+    others: tuple[_Socket, ...] = ()  # of the same address, for lanes but the first
+
+    def of_lane(self, lane: int) -> _Socket:
+        """Return that of a lane; where there are no others, the one for all."""
+        return self.others[lane - 1] if lane > 0 and self.others else self.socket
+
+    def close(self) -> None:
+        """Close all."""
+        for each in (self.socket, *self.others):
+            each.close()
 
     @cached_property
     def bound(self) -> Address:

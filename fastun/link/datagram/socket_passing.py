@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from fastun.lane.lane import Lane
 from fastun.lane.messages import RemoveSocket, SendKeepalive
+from fastun.lane.session_lane import SessionLane
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import SOCKET_ROLES, UdpSockets
 
@@ -15,7 +15,7 @@ class SocketPassing:
     """Passes sockets to workers. Event loop only."""
 
     def __init__(
-        self, lane: Lane, sockets: UdpSockets, peers: UdpPeers, on_change: Callable[[], None]
+        self, lane: SessionLane, sockets: UdpSockets, peers: UdpPeers, on_change: Callable[[], None]
     ) -> None:
         """Call ``on_change`` when the ports are others."""
         self._lane = lane

@@ -21,8 +21,9 @@ from fastun.errors import RuntimeFailure
 from fastun.host.sockets import binding
 from fastun.host.sockets.address import EndpointAddress
 from fastun.host.sockets.maker import OWN, SocketMaker
-from fastun.lane.lane import Lane
 from fastun.lane.messages import AddSocket
+from fastun.lane.session_lane import SessionLane
+from fastun.lane.worker_process import WorkerProcess
 from fastun.link.datagram.socket_choice import UdpSocket, choose
 from fastun.link.inside import Inside, LeadsInsideError
 from fastun.native import SOCKETS_MAX, UdpAddress
@@ -55,8 +56,9 @@ class UdpSockets:
         offload: bool,
         inside: Inside | None = None,
         maker: SocketMaker = OWN,
+        n_lanes: int = 1,
     ) -> None:
-        """Take over bound sockets of ``maker``.
+        """Take over bound sockets of ``maker``; each gets others for further lanes.
 
         Nothing is sent to what is ``inside`` the tunnel. Raises as `add`.
         """
@@ -64,6 +66,7 @@ class UdpSockets:
         self._sockets: list[UdpSocket | None] = []  # None: removed
         self._inside = inside
         self._offload = offload
+        self._n_lanes = n_lanes
         for each in sockets:
             self.add(each)
 
@@ -82,11 +85,13 @@ class UdpSockets:
         """Take over a socket in place of another, which is closed."""
         retired, self._sockets[index] = self._sockets[index], self._tuned(bound)
         if retired is not None:
-            retired.socket.close()
+            retired.close()
 
     def remove(self, bound: socket.socket) -> int:
         """Let go of a socket, which its owner closes; return the index that it had."""
         index = next(n for n, each in self._present() if each.socket is bound)
+        for each in self._at(index).others:
+            each.close()
         self._sockets[index] = None
         return index
 
@@ -105,28 +110,36 @@ class UdpSockets:
         return each
 
     def _tuned(self, bound: socket.socket) -> UdpSocket:
-        _tune(bound)
-        return UdpSocket(bound, self._offload and _set_offload(bound))
+        others: tuple[socket.socket, ...] = ()
+        if self._n_lanes > 1:
+            from fastun.host.sockets import steering  # noqa: PLC0415 (of several lanes alone)
+
+            others = steering.beside(bound, self._n_lanes, self.maker)
+        for each in (bound, *others):
+            _tune(each)
+            has_offload = self._offload and _set_offload(each)
+        return UdpSocket(bound, has_offload, others)
 
     def close(self) -> None:
         """Close all."""
         for _, each in self._present():
-            each.socket.close()
+            each.close()
 
-    def tell_worker(self, lane: Lane, role: str) -> None:
-        """Hand all sockets to a fresh worker."""
-        for index, _ in self._present():
-            self.pass_to(lane, role, index)
+    def tell_worker(self, worker: WorkerProcess) -> None:
+        """Hand all sockets of its lane to a fresh worker."""
+        for index, each in self._present() if worker.role in SOCKET_ROLES else ():
+            fd = each.of_lane(worker.lane).fileno()
+            worker.send(AddSocket(index, each.has_offload), fd)
 
-    def pass_to(self, lane: Lane, role: str, index: int) -> None:
-        """Hand one socket to a worker."""
-        if role in SOCKET_ROLES:
-            each = self._at(index)
-            lane.send(role, AddSocket(index, each.has_offload), each.socket.fileno())
+    def pass_to(self, lane: SessionLane, role: str, index: int) -> None:
+        """Hand one socket to the workers of a role."""
+        each = self._at(index)
+        fds = [each.of_lane(n).fileno() for n in range(self._n_lanes)]
+        lane.pass_socket(role, AddSocket(index, each.has_offload), fds)
 
     def all(self) -> list[socket.socket]:
-        """Return the sockets."""
-        return [each.socket for _, each in self._present()]
+        """Return the sockets, those of all lanes."""
+        return [one for _, each in self._present() for one in (each.socket, *each.others)]
 
     def ports(self) -> list[tuple[str, int]]:
         """Return what the sockets are bound to."""
@@ -196,7 +209,13 @@ def open_for(
         sockets += any_port(settings.udp_port, maker)
     for each in sockets:
         say_listening(each)
-    return UdpSockets(sockets, offload=settings.data_path.udp_offload, inside=inside, maker=maker)
+    return UdpSockets(
+        sockets,
+        offload=settings.data_path.udp_offload,
+        inside=inside,
+        maker=maker,
+        n_lanes=settings.lanes if settings.role == "serve" else 1,
+    )
 
 
 def say_listening(bound: socket.socket) -> None:

@@ -33,7 +33,7 @@ def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOw
         "LinkOwner",
         SimpleNamespace(
             settings=dataclasses.replace(settings, **fields),
-            lanes=SimpleNamespace(first=None, all=(None,)),
+            lanes=SimpleNamespace(udp=None, all=(None,)),
             links=None,
             outside=SimpleNamespace(names=None, inside=None, sockets=OWN),
             listening=SimpleNamespace(streams=None, run=_listening),

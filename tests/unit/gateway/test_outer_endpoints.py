@@ -54,7 +54,7 @@ def sender(switch: Switch | None) -> Any:
     return SimpleNamespace(
         settings=SimpleNamespace(role="connect", endpoints=endpoints),
         lanes=SimpleNamespace(
-            first=SimpleNamespace(
+            udp=SimpleNamespace(
                 peers=SimpleNamespace(
                     endpoint=lambda slot: SimpleNamespace(host=MOVED, port=1000 + slot)
                 )

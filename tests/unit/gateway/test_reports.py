@@ -174,15 +174,16 @@ def test_a_fresh_worker_gets_the_peers_before_the_links_and_those_before_the_key
     gateway.reports.on_start(fresh)
     assert gateway.all.mock_calls == [
         call.slots.tell_worker(fresh),
-        call.datagrams.tell_worker(role),
+        call.datagrams.tell_worker(fresh),
         call.links.tell_worker(fresh),
         call.streams.tell_keys(fresh),
-        call.datagrams.tell_keys(role),
+        call.datagrams.tell_keys(fresh),
     ]
 
 
-def test_only_the_first_lane_hears_of_udp() -> None:
+def test_where_peers_on_udp_are_in_one_lane_only_that_one_hears_of_udp() -> None:
     gateway = Gateway()
+    gateway.all.links.lanes.spreads = False
     fresh = worker("link-reader", 1)
     gateway.reports.on_start(fresh)
     assert gateway.all.mock_calls == [
@@ -208,7 +209,10 @@ def test_a_dead_link_writer_ends_the_streams() -> None:
 def test_a_dead_worker_of_another_lane_ends_the_streams_of_that_one() -> None:
     gateway = Gateway()
     gateway.reports.on_death(worker("link-writer", 3))
-    assert gateway.all.mock_calls == [call.links.end_streams("link-writer died", 3)]
+    assert gateway.all.mock_calls == [
+        call.on_link_writer_death(),
+        call.links.end_streams("link-writer died", 3),
+    ]
 
 
 def forged() -> list[tuple[str, ToGateway]]:

@@ -35,7 +35,7 @@ def boot(lane: int, n_lanes: int) -> Boot:
         holds=False,
         coalesce=Offload.NONE,
         mss_mtu=0,
-        lanes=(lane, n_lanes),
+        lanes=(lane, n_lanes, False),
     )
 
 

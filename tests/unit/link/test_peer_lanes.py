@@ -42,6 +42,9 @@ class SeveralLanes:
     def of_stream(self, slot: int, number: int = 0) -> RecordingLane:
         return self.all[(slot + number) % N_LANES]
 
+    def of_datagrams(self, _: int) -> RecordingLane:
+        return self.first
+
     def set_ways(self, ways: SetWays, lane: RecordingLane | None = None) -> None:
         self.ways += [(each.index, ways) for each in (self.all if lane is None else (lane,))]
 

@@ -245,9 +245,9 @@ def test_a_fresh_link_reader_gets_the_gates_key_and_the_peers_addresses() -> Non
         pair = Pair()
         await pair.begin()
         for role in ("tun-reader", "link-writer", "tun-writer"):
-            pair.server.sessions.tell_worker(role)
+            pair.server.sessions.tell_worker(pair.server.lane.worker(role))
         assert pair.server.lane.take() == []
-        pair.server.sessions.tell_worker("link-reader")
+        pair.server.sessions.tell_worker(pair.server.lane.worker("link-reader"))
         assert pair.server.lane.take() == [
             (
                 "link-reader",
@@ -262,8 +262,8 @@ def test_a_fresh_link_reader_gets_the_gates_key_and_the_peers_addresses() -> Non
 def told(side: Side, role: str) -> list[ToWorker]:
     """What a fresh worker hears, in this order."""
     side.lane.take()
-    side.sessions.tell_worker(role)
-    side.sessions.tell_keys(role)
+    side.sessions.tell_worker(side.lane.worker(role))
+    side.sessions.tell_keys(side.lane.worker(role))
     taken = side.lane.take()
     assert {each for each, _ in taken} <= {role}
     return [message for _, message in taken]
