@@ -257,6 +257,7 @@ struct loop_parts {
     struct sending_counters *sending;   /* of a tun-reader on the sealed wire; else NULL */
     struct replay_marks *marks;         /* of a link-reader there */
     int device_fd, channel_fd, wake_fd; /* wake_fd: the ring's eventfd */
+    unsigned device_index;              /* the device's interface; 0: unknown */
     /* The switch: link-reader and tun-reader of a TAP device with many peers. The hairpin is the
      * ring of what goes from one peer to others, the link-reader to the tun-reader. */
     struct mac_table *macs; /* NULL: there is none */

@@ -57,8 +57,3 @@ int device_set_offload(int fd, enum device_offload offload) {
     /* Changes only what the kernel hands out on read; super-packets can always be written. */
     return ioctl(fd, TUNSETOFFLOAD, (unsigned long)tun_offloads[offload]) < 0 ? -errno : 0;
 }
-
-unsigned device_index(int fd) {
-    struct ifreq request = {0};
-    return ioctl(fd, TUNGETIFF, &request) < 0 ? 0 : if_nametoindex(request.ifr_name);
-}

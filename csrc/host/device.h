@@ -15,7 +15,4 @@ enum {
     DEVICE_FRAME_MAX = 65535 + ETHERNET_HEADER_SIZE + VLAN_TAGS_MAX * VLAN_TAG_SIZE,
 };
 
-/* The interface index of the device behind the descriptor; 0: it is not a TUN/TAP device. */
-unsigned device_index(int fd);
-
 #endif

@@ -112,7 +112,6 @@ static enum step drain(struct link_reader *reader, int source, enum step step) {
 
 static int prepare(struct link_reader *reader) {
     struct loop *loop = &reader->loop;
-    reader->device_index = device_index(loop->device_fd);
     reader->allowed_ips = allowedips_new();
     reader->keys = calloc(1, sizeof *reader->keys);
     reader->datagrams = calloc(1, sizeof *reader->datagrams);

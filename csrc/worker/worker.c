@@ -105,8 +105,10 @@ struct loop *loop_new(const struct loop_parts *parts) {
         errno = ENOMEM;
         return NULL;
     }
-    if (parts->role == ROLE_link_reader)
+    if (parts->role == ROLE_link_reader) {
         link_reader_of(loop)->keys->marks = parts->marks;
+        link_reader_of(loop)->device_index = parts->device_index;
+    }
     if (!is_producer(parts->role))
         ring_regain(loop->ring, loop->channel_fd);
     if (parts->role == ROLE_link_writer)

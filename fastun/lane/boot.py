@@ -33,6 +33,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     ``coalesce`` says which super-packets the device may be given of packets that came singly.
     TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them. ``switches``: a TAP
     device has many peers. ``secret_keys``: sessions' keys are in memory that nothing else can read.
+    ``device_index``: the device's interface, which a worker, with no socket to ask by, cannot find.
     """
 
     device_fd: int
@@ -44,6 +45,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     switches: bool = False
     secret_keys: bool = False
     waiting: Waiting = Waiting(hands_over=True)
+    device_index: int = 0
 
 
 class Booting(Protocol):
@@ -74,6 +76,7 @@ def boot_of(lane: Booting, role: str) -> tuple[Boot, tuple[int, ...]]:
         mss_mtu=plan.mss_mtu,
         waiting=plan.waiting,
         secret_keys=lane.keys.is_secret,
+        device_index=plan.device_index,
     )
     fds: tuple[int, ...] = (
         lane.stats.fd,

@@ -24,8 +24,7 @@ from fastun.native import (
     Wire,
 )
 
-# A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
-# truncated message is an error.
+# A control message is a handful of small fields; SEQPACKET truncates what is longer: an error.
 MESSAGE_BYTES_MAX: Final = 8192
 
 # Why most links end (LinkEnded).
@@ -74,6 +73,7 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     secret_keys: bool = False  # memory as by memfd_secret, for tun-reader and link-reader
     hairpin_bytes: int = 0  # > 0: a switch; then [addresses, hairpin, its eventfd]
     lanes: tuple[int, int, bool] = (0, 1, False)  # its number, of how many; as of Crossings
+    device_index: int = 0  # what came in by that interface came through the tunnel; 0: unknown
 
 
 class Begin(ToWorker, frozen=True, tag="begin"):

@@ -94,7 +94,9 @@ class Worker:
                 hairpin,
                 crossing.attach(boot, crossing_fds),
             ),
-            _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
+            _loop.Descriptors(
+                device_fd, channel.fileno(), wake_fd, boot.device_index, *switch_fds[2:]
+            ),
             wire=boot.wire,
             mode=boot.mode,
             waiting=boot.waiting,

@@ -86,11 +86,15 @@ class SharedMemory(msgspec.Struct, frozen=True):
 
 
 class Descriptors(msgspec.Struct, frozen=True):
-    """What a loop reads, writes and waits for beside links and sockets. They stay the caller's."""
+    """What a loop reads, writes and waits for beside links and sockets. They stay the caller's.
+
+    ``device_index``: the device's interface; 0: unknown.
+    """
 
     device: int
     channel: int
     wake: int
+    device_index: int = 0
     hairpin_wake: int = -1
 
 
@@ -123,6 +127,7 @@ class Loop:
                 "sending": _pointer(memory.sessions.sending),
                 "marks": _pointer(memory.sessions.marks),
                 "device_fd": fds.device,
+                "device_index": fds.device_index,
                 "channel_fd": fds.channel,
                 "wake_fd": fds.wake,
                 "macs": _pointer(memory.macs),

@@ -110,10 +110,7 @@ static void a_name_that_is_too_long_or_taken_is_refused(void) {
     CHECK_EQUAL(device_open("sixteen_letters_", MODE_TUN), -ENAMETOOLONG);
     CHECK_EQUAL(device_open("fifteen_letters", MODE_TUN), -EBUSY);
     CHECK_EQUAL(device_open("fifteen_letters", MODE_TAP), -EINVAL);
-    CHECK_EQUAL(device_index(fd), if_nametoindex("fifteen_letters"));
-    CHECK(device_index(fd) > 0);
-    CHECK_EQUAL(device_index(STDIN_FILENO), 0);
-    CHECK_EQUAL(device_index(-1), 0);
+    CHECK(if_nametoindex("fifteen_letters") > 0);
     close(fd);
     CHECK_EQUAL(if_nametoindex("fifteen_letters"), 0); /* nothing is left */
 }
