@@ -26,7 +26,7 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
     worker->role = role;
     worker->ring = ring_attach(lane->ring_fd, lane->ring_bytes);
     CHECK(worker->ring != NULL);
-    worker->hairpin = NULL;
+    worker->hairpin = worker->from_lane = worker->to_lane = NULL;
     if (lane->macs != NULL) {
         worker->hairpin = ring_attach(lane->hairpin_fd, lane->ring_bytes);
         CHECK(worker->hairpin != NULL);

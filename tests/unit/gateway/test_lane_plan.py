@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from fastun.host.device import Device
 
-DEVICE = cast("Device", SimpleNamespace(fds=(-1,), mode=Mode.TUN, offload_max=Offload.NONE))
+DEVICE = cast(
+    "Device", SimpleNamespace(fds=(-1,), mode=Mode.TUN, offload_max=Offload.NONE, index=7)
+)
 
 
 @pytest.mark.parametrize(("n_cores", "spin_us"), [(1, 0), (2, 0), (3, SPIN_US), (64, SPIN_US)])
