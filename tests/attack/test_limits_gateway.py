@@ -204,9 +204,9 @@ class _Roster:
 class DistantHandshaker(SealedHandshaker):
     """A client whose hello comes a round trip after the server's response, as a real one's."""
 
-    async def _send_hello(self, *arguments: Any) -> None:
+    async def _send_hello(self, *arguments: Any, **named: Any) -> None:
         await asyncio.sleep(ROUND_TRIP_S)
-        await super()._send_hello(*arguments)
+        await super()._send_hello(*arguments, **named)
 
 
 async def greet(client: Client, target: str, public_key: bytes) -> tuple[float, int]:
@@ -242,6 +242,7 @@ def greet_all(
         return await asyncio.gather(*greetings, return_exceptions=True)
 
     done = host.inside(lambda: asyncio.run(all_of_them()))
+    assert not [each for each in done if isinstance(each, (TypeError, AttributeError))]
     return [each for each in done if not isinstance(each, BaseException)]
 
 

@@ -111,11 +111,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         assert tunnel.server.stop() == 0
 
 
-# A TAP server has the first, a client with DNS servers the next, and an attacked worker the last.
+# A TAP server has the first, a client with DNS servers the next, then an attacked worker and a fleet.
 OF_OTHERS = (
     "fastun_peer_mac_addresses",
     "fastun_dns_up",
     "fastun_worker_forbidden_calls_total",
+    "fastun_fleet_",
 )
 
 
@@ -152,7 +153,7 @@ def test_every_expression_returns_data_of_a_loaded_tunnel(watched: Watched) -> N
         time.sleep(WINDOW_S + SETTLE_S)
         loaded_s = time.time()
     rules = [rule["query"] for rule in watched.prometheus.rules()]
-    assert len(rules) == 6 + 15
+    assert len(rules) == 6 + 16
     without_data = [
         expression
         for expression in (*expressions_of(), *rules)
