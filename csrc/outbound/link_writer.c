@@ -191,7 +191,13 @@ static enum step wait_without_link(struct link_writer *writer) {
     return step_after_wait(wait_fd(-1, 0, NO_LINK_LOOK_MS, loop->channel_fd, loop->stats));
 }
 
-static void resume_all(struct link_writer *writer) {
+/* An edge that is lost would leave a link full for ever. By the clock: messages of the gateway may
+ * come so often that no wait ends by its time. */
+static void resume_all_at_times(struct link_writer *writer) {
+    uint64_t now_ns = clock_now_ns();
+    if (writer->n_full == 0 || now_ns - writer->resumed_ns < FULL_LOOK_MS * 1000000ull)
+        return;
+    writer->resumed_ns = now_ns;
     for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++)
         if (link_at(writer, slot) != NULL && writer->links[slot]->is_full)
             stream_resume(writer, writer->links[slot]);
@@ -207,8 +213,6 @@ static enum step wait_poll(struct link_writer *writer, int timeout_ms) {
     stats_call(loop->stats, CALL_epoll_wait);
     if (n < 0)
         pace_refused();
-    else if (n == 0 && timeout_ms > 0)
-        resume_all(writer);
     for (int i = 0; i < n; i++) {
         uint32_t what = events[i].data.u32;
         if (what == POLL_CHANNEL)
@@ -218,6 +222,7 @@ static enum step wait_poll(struct link_writer *writer, int timeout_ms) {
         else if (link_at(writer, what) != NULL)
             stream_resume(writer, writer->links[what]);
     }
+    resume_all_at_times(writer);
     return step;
 }
 
@@ -226,7 +231,10 @@ enum step link_writer_poll(struct link_writer *writer, uint64_t timeout_ns) {
     struct pollfd any = {.fd = writer->loop.epoll_fd, .events = POLLIN};
     struct timespec timeout = {(time_t)(timeout_ns / NS_PER_S), (long)(timeout_ns % NS_PER_S)};
     stats_call(writer->loop.stats, CALL_ppoll);
-    return ppoll(&any, 1, &timeout, NULL) > 0 ? wait_poll(writer, 0) : STEP_MORE;
+    if (ppoll(&any, 1, &timeout, NULL) > 0)
+        return wait_poll(writer, 0);
+    resume_all_at_times(writer);
+    return STEP_MORE;
 }
 
 static enum step wait_for_record(struct link_writer *writer) {

@@ -72,6 +72,7 @@ struct link_writer {
     struct queue_pool queue_pool; /* of the links' queues */
     unsigned n_full;              /* links that wait for room in their socket */
     unsigned n_held;              /* of them, those that are held */
+    uint64_t resumed_ns;          /* when those were last tried without a report of room */
     unsigned n_broken;            /* links with an error that is not yet reported */
     unsigned n_too_long;          /* links with a datagram too long that is not yet reported */
     struct fair fair;
