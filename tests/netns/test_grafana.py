@@ -111,7 +111,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         assert tunnel.server.stop() == 0
 
 
-# A TAP server has the first, a client with DNS servers the next, then an attacked worker and a fleet.
+# A TAP server has the first, a client with DNS servers the next, an attacked worker, and a fleet.
 OF_OTHERS = (
     "fastun_peer_mac_addresses",
     "fastun_dns_up",
