@@ -18,7 +18,7 @@ from fastun.fleet import schema
 from fastun.fleet.connection import connect, explained
 from fastun.peers.directory import PeerDirectory
 from fastun.peers.peer import check_together
-from fastun.peers.rows import ServerText, endpoints_of, peers_of, terms_text
+from fastun.peers.rows import ServerText, columns_of, endpoints_of, peers_of
 from fastun.session import tai64n
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class PostgresDirectory(PeerDirectory):
     def add(self, peer: Peer) -> None:  # noqa: D102
         with self._changing():
             self._check_beside(peer, self._sharing_with(peer))
-            self._do("INSERT INTO peer VALUES (%s, %s, %s, %s, %s, %s)", *_columns(peer))
+            self._do("INSERT INTO peer VALUES (%s, %s, %s, %s, %s, %s)", *columns_of(peer))
             self._insert_prefixes(peer)
 
     def replace(self, name: str, peer: Peer) -> None:  # noqa: D102
@@ -107,7 +107,7 @@ class PostgresDirectory(PeerDirectory):
             self._do(
                 "UPDATE peer SET name = %s, public_key = %s, preshared_key = %s, endpoints = %s,"
                 " keepalive_s = %s, terms = %s WHERE name = %s",
-                *_columns(peer),
+                *columns_of(peer),
                 name,
             )
             self._insert_prefixes(peer)
@@ -179,10 +179,6 @@ class PostgresDirectory(PeerDirectory):
             texts = [text for (text,) in self._rows("SELECT server FROM gateway")]
             others = [address for text in texts for address in _server(text).addresses]
         return tuple(dict.fromkeys((*found, *others)))
-
-    def remember_server(self, server: Server) -> None:
-        """Refuse: it is the gateways that say what they are (`announce`)."""
-        raise NotImplementedError
 
     def announce(self, name: str, server: Server) -> None:
         """Have the commands of all gateways know of this one, and that it is there now."""
@@ -260,15 +256,3 @@ class PostgresDirectory(PeerDirectory):
 
 def _server(text: str) -> Server:
     return msgspec.json.decode(text, type=ServerText).value()
-
-
-def _columns(peer: Peer) -> tuple[str, bytes, bytes | None, str, int, str]:
-    """Return a row of the table `peer`."""
-    return (
-        peer.name,
-        peer.public_key,
-        peer.preshared_key,
-        " ".join(map(str, peer.endpoints)),
-        peer.keepalive_s,
-        terms_text(peer.terms),
-    )

@@ -87,11 +87,7 @@ class PeerDirectory(ABC):
 
     @abstractmethod
     def server(self) -> Server | None:
-        """Return the last remember_server's value, None when no gateway has served yet."""
-
-    @abstractmethod
-    def remember_server(self, server: Server) -> None:
-        """Keep `server` for the commands that add peers."""
+        """Return what a gateway last said of itself, None when none has served yet."""
 
     @abstractmethod
     def server_key(self) -> bytes | None:

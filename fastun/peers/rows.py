@@ -109,6 +109,18 @@ def terms_text(terms: Terms) -> str:
     return msgspec.json.encode(text).decode()
 
 
+def columns_of(peer: Peer) -> tuple[str, bytes, bytes | None, str, int, str]:
+    """Return a row of the table `peer`."""
+    return (
+        peer.name,
+        peer.public_key,
+        peer.preshared_key,
+        " ".join(map(str, peer.endpoints)),
+        peer.keepalive_s,
+        terms_text(peer.terms),
+    )
+
+
 class _PeerText(msgspec.Struct, frozen=True):
     """A peer of the server's configuration file."""
 

@@ -23,7 +23,7 @@ from fastun.errors import FastunError, RuntimeFailure
 from fastun.peers import store_file
 from fastun.peers.directory import PeerDirectory
 from fastun.peers.peer import check_together
-from fastun.peers.rows import ServerText, endpoints_of, peers_of, terms_text
+from fastun.peers.rows import ServerText, columns_of, endpoints_of, peers_of
 from fastun.peers.store_file import DAMAGED, FILE_NAME
 from fastun.peers.terms import Usage
 
@@ -123,7 +123,7 @@ class PeerStore(PeerDirectory):
         with self._changing():
             self._check_beside(peer, self._sharing_with(peer))
             self._forget_usage(peer.name)  # of one in the file that had the name
-            self._database.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?)", _columns(peer))
+            self._database.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?)", columns_of(peer))
             self._insert_prefixes(peer)
             self._grow_version()
 
@@ -136,7 +136,7 @@ class PeerStore(PeerDirectory):
             self._database.execute(
                 "UPDATE peer SET name = ?, public_key = ?, preshared_key = ?, endpoints = ?,"
                 " keepalive_s = ?, terms = ? WHERE name = ?",
-                (*_columns(peer), name),
+                (*columns_of(peer), name),
             )
             if peer.name != name:
                 self._forget_usage(peer.name)
@@ -200,7 +200,8 @@ class PeerStore(PeerDirectory):
         with self._explained():
             return msgspec.json.decode(text, type=ServerText).value()
 
-    def remember_server(self, server: Server) -> None:  # noqa: D102
+    def remember_server(self, server: Server) -> None:
+        """Keep what the gateway says of itself, for the commands that add peers."""
         with self._changing():
             self._set_fact("server", msgspec.json.encode(ServerText.of(server)).decode())
             self.remember_server_key(server.public_key)
@@ -233,7 +234,7 @@ class PeerStore(PeerDirectory):
             names = [(name,) for name in (*gone, *(peer.name for peer in now))]
             self._database.executemany("DELETE FROM peer WHERE name = ?", names)
             self._database.executemany(
-                "INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?)", map(_columns, now)
+                "INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?)", map(columns_of, now)
             )
             for peer in now:
                 self._insert_prefixes(peer)
@@ -290,18 +291,6 @@ class PeerStore(PeerDirectory):
         # msgspec's errors are ValueErrors; SQLite asks for the memory that a damaged page names.
         except (ValueError, TypeError, IndexError, RecursionError, MemoryError):
             raise RuntimeFailure(f"{self.path}: {DAMAGED}") from None
-
-
-def _columns(peer: Peer) -> tuple[str, bytes, bytes | None, str, int, str]:
-    """Return a row of the table `peer`."""
-    return (
-        peer.name,
-        peer.public_key,
-        peer.preshared_key,
-        " ".join(map(str, peer.endpoints)),
-        peer.keepalive_s,
-        terms_text(peer.terms),
-    )
 
 
 def _explain(error: sqlite3.Error) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import socket
-from ipaddress import ip_interface
 from typing import Any
 
 from fastun.codec import CodecError
@@ -15,18 +14,11 @@ from fastun.fleet import messages, postgres, transfer
 from fastun.fleet.connection import explained
 from fastun.fleet.copied import sound
 from fastun.fleet.postgres import PostgresDirectory
-from fastun.peers.peer import Server, check_together
+from fastun.peers.peer import check_together
 from tests.fuzz.target import Source, target
+from tests.support.fleet_server import SERVER
 
 KEY = base64.b64encode(bytes(range(32))).decode()
-SERVER = Server(
-    interface="ft0",
-    run_dir="/run/fastun",
-    mode="tun",
-    addresses=(ip_interface("10.9.0.1/24"),),
-    public_key=b"s" * 32,
-    listen=(),
-)
 
 
 @target

@@ -1,6 +1,6 @@
 """A PostgreSQL of the tests' own: a new cluster in a temporary directory, on a Unix socket.
 
-It is Debian's, run by the user nobody where the tests are root's, and without fsync: what it keeps
+It is Debian's, as an unprivileged user where the tests are root's, and without fsync: what it keeps
 is gone after the test. Where it is not installed the tests that need it are skipped.
 """
 
@@ -90,7 +90,7 @@ def cluster() -> Iterator[Cluster]:
     bin_ = programs()
     if bin_ is None:
         pytest.skip(NOT_HERE)
-    # Not pytest's directory: nobody may not enter it, and a socket's path is short.
+    # Not pytest's directory: that user cannot enter it, and a socket's path is short.
     with tempfile.TemporaryDirectory(prefix="fastun-pg-", dir="/tmp") as name:
         directory = Path(name)
         if os.geteuid() == 0:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_interface, ip_network
+from dataclasses import replace
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,20 +12,16 @@ import pytest
 from fastun.errors import RuntimeFailure
 from fastun.fleet import copied
 from fastun.fleet.copied import Copied, sound
-from fastun.peers.peer import Peer, Server
+from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
+from tests.support import fleet_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SERVER = Server(
-    interface="ft0",
-    run_dir="/run/fastun",
-    mode="tun",
-    addresses=(ip_interface("10.9.0.1/24"),),
-    public_key=b"s" * 32,
-    listen=(),
+SERVER = replace(
+    fleet_server.SERVER,
     peers=(Peer(name="filed", public_key=b"f" * 32, allowed_ips=(ip_network("10.9.0.2"),)),),
 )
 

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import threading
 from dataclasses import dataclass, field
-from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -18,23 +17,15 @@ from fastun.fleet.follower import Follower
 from fastun.fleet.messages import Changed, Now
 from fastun.fleet.postgres import PostgresDirectory
 from fastun.lab.host import wait_until
-from fastun.peers.peer import Peer, Server
+from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
+from tests.support.fleet_server import SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.postgres import Cluster
-
-SERVER = Server(
-    interface="ft0",
-    run_dir="/run/fastun",
-    mode="tun",
-    addresses=(ip_interface("10.9.0.1/24"),),
-    public_key=b"s" * 32,
-    listen=(),
-)
 
 INSERT = "INSERT INTO fastun.peer (name, public_key) VALUES (%s, %s)"
 

@@ -13,7 +13,7 @@ EXPLAINED = [
     for row in re.findall(r"^\| (`.*?) \| ", PAGE, flags=re.MULTILINE)
     for phrase in re.findall(r"`([^`]+)`", row)
 ]
-HOLE = "\0"  # where a value stands in a line
+HOLE = "\0"  # where a line has a value
 
 
 def texts(node: ast.expr) -> list[str]:
