@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from fastun.command.completion import peer_names
-from fastun.command.options import gateway_option, run_dir_option
+from fastun.command.options import NumberRange, gateway_option, run_dir_option
 
 
 @click.command()
@@ -25,7 +25,7 @@ from fastun.command.options import gateway_option, run_dir_option
 @run_dir_option
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0.2, max=60),
+    type=NumberRange(min=0.2, max=60),
     default=2.0,
     show_default=True,
     metavar="N",

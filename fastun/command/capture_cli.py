@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from fastun.command.completion import peer_names
-from fastun.command.options import gateway_option, run_dir_option
+from fastun.command.options import NumberRange, gateway_option, run_dir_option
 from fastun.config.quantity import parse_size
 
 STAGES = ("device", "sealed", "opened")
@@ -41,7 +41,7 @@ SIZE = "100MB"
 @click.option("--packets", type=click.IntRange(min=1), metavar="N", help="End after N packets.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True, max=86400),
+    type=NumberRange(min=0, min_open=True, max=86400),
     default=SECONDS,
     show_default=True,
     metavar="N",

@@ -24,6 +24,7 @@ from fastun.command.grafana_cli import grafana
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
 from fastun.command.options import (
+    NumberRange,
     connect_options,
     gateway_option,
     or_else,
@@ -187,7 +188,7 @@ def reload(interface: str | None, run_dir: Path, pid: int | None) -> None:
 @run_dir_option
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.1, max=3600),
+    type=NumberRange(min=0.1, max=3600),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

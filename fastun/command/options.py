@@ -1,7 +1,9 @@
 """The options that several commands have in common, with the defaults of the configuration."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +17,19 @@ _OPTIONS = settings.Options()
 _INTERFACE = document.InterfaceSection()
 _METRICS = document.MetricsSection()
 _LOG = document.LogSection()
+
+
+class NumberRange(click.FloatRange):
+    """A range of numbers. Of "nan" no comparison is true, so it would be in any."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number that is said, or refuse it."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a valid float range.", param, ctx)
+        return number
 
 
 def or_else(text: str, default: object) -> str:
