@@ -18,13 +18,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fastun.bench import live, machine, report
+from fastun.bench.model.measured import N_STEPS as N_STEPS_OF_MODEL
+from fastun.bench.model.measured import measured_model
+from fastun.bench.model.report import View, of_model
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.lab import entry
 from fastun.lab.network import Lab
 from fastun.lab.tunnel import GatewayFailed
+from fastun.native import LANES_MAX
 
 if TYPE_CHECKING:
     from fastun.bench.figures import Machine
+    from fastun.bench.model.figures import Model
 
 _N_STEPS_OF_PEER = 4
 
@@ -37,17 +42,27 @@ def run(
     run_dir: Path,
     seconds: float,
     reverse: bool,
+    model: bool,
+    nic: float | None,
+    lanes: int | None,
     as_json: bool,
 ) -> None:
-    """Do one of the three: measure this machine, measure the tunnel to `peer`, or serve that.
+    """Measure this machine, the tunnel to `peer`, or what a model needs; or serve the second.
 
     Raises FastunError.
     """
     _check(peer=peer, served=served, interface=interface, reverse=reverse)
+    _check_model(
+        model=model, is_live=served or peer is not None, nic=nic, lanes=lanes, as_json=as_json
+    )
     if served:
         live.serve(interface, run_dir)
         return
     try:
+        if model:
+            view = View(lanes=lanes) if nic is None else View(nic, lanes)
+            _print(_model(seconds), lambda figures: of_model(figures, view), as_json)
+            return
         if peer is None:
             _print(_machine(seconds), report.of_machine, as_json)
             return
@@ -67,16 +82,42 @@ def _check(*, peer: str | None, served: bool, interface: str | None, reverse: bo
         raise ConfigError("--interface needs --peer or --serve; remove it")
 
 
+def _check_model(
+    *, model: bool, is_live: bool, nic: float | None, lanes: int | None, as_json: bool
+) -> None:
+    is_chosen = nic is not None or lanes is not None
+    if model and is_live:
+        raise ConfigError("--model measures this machine only; remove --peer or --serve")
+    if is_chosen and not model:
+        raise ConfigError("--nic and --lanes need --model")
+    if is_chosen and as_json:
+        raise ConfigError("--model --json prints all machines; remove --nic and --lanes")
+    if lanes is not None and not 1 <= lanes <= LANES_MAX:
+        raise ConfigError(f"--lanes: {lanes} is out of range (1-{LANES_MAX})")
+
+
 def _machine(seconds: float) -> Machine:
+    with _laboratory("sudo fastun bench", machine.N_STEPS) as (lab, directory, step):
+        return machine.Bench(lab, directory, seconds, step).run()
+
+
+def _model(seconds: float) -> Model:
+    with _laboratory("sudo fastun bench --model", N_STEPS_OF_MODEL) as (lab, directory, step):
+        return measured_model(lab, directory, seconds, step)
+
+
+@contextlib.contextmanager
+def _laboratory(as_root: str, n_steps: int) -> Iterator[tuple[Lab, Path, Callable[[str], None]]]:
+    """Have a laboratory meanwhile, a directory of its own, and what is called with each step."""
     again = (sys.executable, "-m", "fastun", *sys.argv[1:])
-    entry.enter(entry.PROGRAMS, again, "sudo fastun bench")
+    entry.enter(entry.PROGRAMS, again, as_root)
     try:
         with (
-            _steps(machine.N_STEPS) as step,
+            _steps(n_steps) as step,
             tempfile.TemporaryDirectory(prefix="fastun-bench-") as directory,
             Lab() as lab,
         ):
-            return machine.Bench(lab, Path(directory), seconds, step).run()
+            yield lab, Path(directory), step
     except GatewayFailed as error:
         last = error.log_lines[-1] if error.log_lines else "it wrote no log"
         raise RuntimeFailure(f"{error}: {last}") from error

@@ -23,14 +23,13 @@ from fastun import __version__
 from fastun.bench.figures import CpuByRole, Machine, OneWay, WireFigures
 from fastun.bench.protocol import PORT
 from fastun.bench.sink import attending
-from fastun.bench.stages import spent, us_per_mebibyte
+from fastun.bench.stages import spent, status_of, us_per_mebibyte
 from fastun.bench.traffic import Direction, transfer
 from fastun.errors import RuntimeFailure
 from fastun.lab.host import Host
 from fastun.lab.network import Lab
 from fastun.lab.traffic import ping
-from fastun.lab.tunnel import GatewayProcess, Tunnel, start_tunnel
-from fastun.status import control
+from fastun.lab.tunnel import Tunnel, start_tunnel
 
 if TYPE_CHECKING:
     from fastun.bench.protocol import Received
@@ -133,9 +132,9 @@ class Bench:
         sender, receiver = tunnel.client, tunnel.server
         if direction == "receive":
             sender, receiver = receiver, sender
-        before = _status(sender), _status(receiver)
+        before = status_of(sender), status_of(receiver)
         received = self._transfer(tunnel.server.inner_address, direction, self._seconds)
-        after = _status(sender), _status(receiver)
+        after = status_of(sender), status_of(receiver)
         veth.append(self._veth(direction))
         cpu = [_per_mebibyte(*looks, received.n_bytes) for looks in zip(before, after, strict=True)]
         return OneWay(
@@ -166,11 +165,6 @@ def _connect(host: Host, address: str) -> socket.socket:
     connection = host.socket()
     connection.connect((address, PORT))
     return connection
-
-
-def _status(gateway: GatewayProcess) -> Status:
-    path = control.socket_path(gateway.log_file.parent, gateway.interface)
-    return control.request(path, "status")
 
 
 def _per_mebibyte(before: Status, after: Status, n_bytes: int) -> CpuByRole:

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fastun.native import DIRECTIONS, ROLES
+from fastun.status import control
 
 if TYPE_CHECKING:
+    from fastun.lab.tunnel import GatewayProcess
     from fastun.status.reply import Status
 
 MEBIBYTE = 2**20
@@ -20,6 +22,12 @@ SENDING = tuple(role for role in ROLES if DIRECTIONS[role] == "outbound")
 RECEIVING = tuple(role for role in ROLES if DIRECTIONS[role] == "inbound")
 
 CpuSeconds = Mapping[str, float]
+
+
+def status_of(gateway: GatewayProcess) -> Status:
+    """Ask a gateway of a laboratory."""
+    path = control.socket_path(gateway.log_file.parent, gateway.interface)
+    return control.request(path, "status")
 
 
 def cpu_seconds(status: Status) -> dict[str, float]:

@@ -32,13 +32,31 @@ from fastun.command.options import NumberRange, gateway_option, run_dir_option
     help="Duration of each direction.",
 )
 @click.option("--reverse", is_flag=True, help="With --peer: only from the peer to this host.")
+@click.option(
+    "--model",
+    is_flag=True,
+    help="Measure what each stage costs, and predict what other machines would carry.",
+)
+@click.option(
+    "--nic",
+    type=NumberRange(min=0.1, max=1000),
+    metavar="GBIT",
+    help="With --model: their NIC, in Gbit/s.  [default: 100]",
+)
+@click.option(
+    "--lanes",
+    type=int,
+    metavar="N",
+    help="With --model: their lanes, 1 to 16.  [default: half their cores]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(**options: Any) -> None:
     """Measure what this machine can do, or a live tunnel.
 
     Without --peer: a veth pair between two network namespaces, and each wire over it, in under a
     minute; nothing outside is touched. With --peer: through a running tunnel, to another host on
-    which 'fastun bench --serve' runs. That one accepts connections from the tunnel only.
+    which 'fastun bench --serve' runs. That one accepts connections from the tunnel only. With
+    --model: what each stage costs here, and what machines of 1 to 64 cores would carry by that.
 
     \b
     Examples:
@@ -47,6 +65,7 @@ def bench(**options: Any) -> None:
       fastun bench --serve                  on one host
       fastun bench --peer laptop            on the other
       fastun bench --peer 10.55.0.1 --reverse
+      fastun bench --model --nic 25
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun.bench import command  # noqa: PLC0415 (rich, not for all commands)
 

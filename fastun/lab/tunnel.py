@@ -249,17 +249,22 @@ def start_tunnel(
     transport: Transport = "tcp",
     server_arguments: Sequence[str] = (),
     client_arguments: Sequence[str] = (),
+    program: Sequence[str] = (),
 ) -> Tunnel:
-    """Start both ends of a tunnel to `outer_address` of `server`; see `Tunnel.wait_up`."""
+    """Start both ends of a tunnel to `outer_address` of `server`; see `Tunnel.wait_up`.
+
+    `program` is another fastun than this one.
+    """
     urls = endpoints(outer_address, transport)
     listen = [word for url in urls for word in ("--listen", url)]
     # fmt: off
     serving = start_gateway(server, directory, "serve", *listen, *server_arguments,
-                            wire=wire, mode=mode, addresses=SERVER_ADDRESSES)
+                            wire=wire, mode=mode, addresses=SERVER_ADDRESSES, program=program)
     target = urls[0]
     if wire == "wireguard":
         target = str(add_peer(serving, "client", outer_address, transport))
     connecting = start_gateway(client, directory, "connect", target, *client_arguments,
-                               wire=wire, mode=mode, addresses=CLIENT_ADDRESSES)
+                               wire=wire, mode=mode, addresses=CLIENT_ADDRESSES,
+                               program=program)
     # fmt: on
     return Tunnel(serving, connecting)

@@ -1,0 +1,38 @@
+"""The model of this machine: its costs measured, and what follows for others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from fastun import __version__
+from fastun.bench.model import costs, grid
+from fastun.bench.model.figures import Model
+
+if TYPE_CHECKING:
+    from fastun.lab.network import Lab
+
+N_STEPS = costs.N_STEPS
+
+
+def measured_model(lab: Lab, directory: Path, seconds: float, step: Callable[[str], None]) -> Model:
+    """Measure each load for so long, and predict. Raises FastunError."""
+    step("two hosts and a veth pair")
+    hosts = costs.Hosts(lab, directory)
+    measured = costs.measure(hosts, seconds, step)
+    crossing_ns = costs.measure_crossing(hosts, seconds, step)
+    wires = [structs.replace(each, crossing_ns=crossing_ns) for each in measured]
+    return Model(
+        version=__version__,
+        kernel=os.uname().release,
+        cores=len(os.sched_getaffinity(0)),
+        congestion_control=lab.congestion_control,
+        seconds=seconds,
+        wires=wires,
+        assumptions=list(grid.ASSUMPTIONS),
+        predictions=grid.predicted(wires),
+    )

@@ -1,0 +1,165 @@
+"""The tables of ``fastun bench --model`` for a person: 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.table import Table
+
+from fastun.bench.model import grid
+from fastun.bench.model.prediction import (
+    ANSWERS,
+    DEMANDS,
+    KERNEL,
+    SINK,
+    SOURCE,
+    Machine,
+)
+from fastun.bench.model.wires import SMALL_PACKET, SUPER_PACKET, WIRES
+from fastun.bench.stages import RECEIVING, SENDING
+from fastun.config.lanes import of_cores
+
+if TYPE_CHECKING:
+    from fastun.bench.model.figures import Model, Predicted
+    from fastun.bench.model.prediction import Demand
+
+_SENDER = (SOURCE, *SENDING)
+_RECEIVER = (KERNEL, *RECEIVING, SINK)
+_COLUMNS = 80
+# Of the cores; less does not matter.
+_OTHERS_MAX = 0.1
+_LEGEND = (
+    "cores: all cores of an end are busy. NIC: it is full. Any other: that stage is\n"
+    "busy, in each process that it has; tun-r is tun-reader, link-w link-writer, and\n"
+    "so on."
+)
+#: How the limits are written in a cell.
+SHORT = {
+    SENDING[0]: "tun-r",
+    SENDING[1]: "link-w",
+    RECEIVING[0]: "link-r",
+    RECEIVING[1]: "tun-w",
+}
+
+
+class View(msgspec.Struct, frozen=True):
+    """Which of the machines are shown: their NIC, and their lanes; None: as 'auto' chooses."""
+
+    nic_gbit: float = 100.0
+    lanes: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What is said of them."""
+        lanes = "lanes as 'auto' chooses"
+        if self.lanes is not None:
+            lanes = f"{self.lanes} lane{'s' * (self.lanes > 1)}"
+        return f"{lanes} and a NIC of {self.nic_gbit:g} Gbit/s"
+
+    def machine(self, n_cores: int) -> Machine:
+        """Return the one with so many cores."""
+        lanes = of_cores(n_cores) if self.lanes is None else self.lanes
+        return Machine(cores=n_cores, lanes=lanes, nic_bits_per_second=self.nic_gbit * 1e9)
+
+
+def of_model(figures: Model, view: View) -> Iterable[Table | str]:
+    """Return what is printed."""
+    cores = f"{figures.cores} core{'s' * (figures.cores > 1)}"
+    yield f"fastun {figures.version}, Linux {figures.kernel}; measured on {cores} for both ends"
+    yield from _if_busy(figures)
+    yield ""
+    yield "what each stage costs: processor time in µs for 64 KiB of a TCP stream"
+    yield _costs(figures, SUPER_PACKET, (*_SENDER, *_RECEIVER, ANSWERS))
+    yield ""
+    yield "the same for a packet of 64 bytes"
+    yield _costs(figures, SMALL_PACKET, (*SENDING, KERNEL, *RECEIVING))
+    crossing_us = max((costs.crossing_ns for costs in figures.wires), default=0.0) / 1e3
+    yield f"and {crossing_us:.2f} µs for one that crosses from one lane to another"
+    yield ""
+    yield f"what other machines would carry: each end with so many cores,\n{view.title}"
+    yield "Gbit/s of TCP's payload, and what limits it"
+    yield _predictions(figures, SUPER_PACKET, DEMANDS, view)
+    yield ""
+    yield "the same for packets of 64 bytes, millions a second"
+    yield _predictions(figures, SMALL_PACKET, DEMANDS[1:], view)
+    yield ""
+    yield _LEGEND
+    yield ""
+    yield "What is taken for granted:"
+    yield from _assumptions(figures)
+
+
+def _if_busy(figures: Model) -> Iterable[str]:
+    windows = [window for costs in figures.wires for window in costs.windows]
+    others = sum(window.others_cores for window in windows) / len(windows)
+    if others > _OTHERS_MAX * figures.cores:
+        yield (
+            f"Others kept {others:.1f} cores busy meanwhile, so these costs are too high; "
+            "run it again when\nthis machine has nothing else to do."
+        )
+
+
+def _assumptions(figures: Model) -> Iterable[str]:
+    for text in figures.assumptions:
+        yield textwrap.fill(f"- {text}", _COLUMNS, subsequent_indent="  ")
+
+
+def _costs(figures: Model, frame: str, stages: Sequence[str]) -> Table:
+    table = _table("wire", *stages)
+    for costs in figures.wires:
+        of = costs.frames[frame]
+        ends = (costs.sender, costs.receiver)
+        needed_ns = (sum(end[stage].of(of) for end in ends if stage in end) for stage in stages)
+        table.add_row(costs.wire, *(_three_digits(ns / 1e3) for ns in needed_ns))
+    return table
+
+
+def _three_digits(value: float) -> str:
+    """Return it as 0.123, 1.23, 12.3 or 123."""
+    digits = next((n for n, least in ((0, 99.95), (1, 9.995), (2, 0.9995)) if value >= least), 3)
+    return f"{value:.{digits}f}"
+
+
+def _predictions(figures: Model, frame: str, demands: Sequence[Demand], view: View) -> Table:
+    table = _table("wire, cores:", *map(str, grid.CORES))
+    by_name = {costs.wire: costs for costs in figures.wires}
+    for wire in (each for each in WIRES if each.name in by_name):
+        table.add_row(wire.name)
+        rows: dict[tuple[tuple[str, str], ...], list[Demand]] = {}
+        for demand in demands:
+            row = (
+                grid.one(wire, by_name[wire.name], view.machine(n), demand, frame)
+                for n in grid.CORES
+            )
+            cells = tuple((_shown(each), SHORT.get(each.limit, each.limit)) for each in row)
+            rows.setdefault(cells, []).append(demand)
+        for cells, alike in rows.items():
+            values, limits = zip(*cells, strict=True)
+            table.add_row(f"  {_title(alike, demands)}", *values)
+            table.add_row("", *limits)
+    return table
+
+
+def _title(alike: Sequence[Demand], demands: Sequence[Demand]) -> str:
+    """Return what asks for the same: "one flow", "one, many flows", or "any"."""
+    if len(alike) == len(demands) > 1:
+        return "any"
+    return ", ".join((*(each.removesuffix(" flow") for each in alike[:-1]), alike[-1]))
+
+
+def _shown(prediction: Predicted) -> str:
+    if prediction.frame == SMALL_PACKET:
+        return _three_digits(prediction.frames_per_second / 1e6)
+    return _three_digits(prediction.bits_per_second / 1e9)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for heading in others:
+        # "tun-reader" and the like have two lines, so that 80 columns are enough.
+        table.add_column(heading.replace("-", "-\n"), justify="right", no_wrap=True)
+    return table

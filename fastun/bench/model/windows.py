@@ -1,0 +1,242 @@
+"""What each stage of a tunnel spends while a load runs, and how much went through meanwhile.
+
+Two looks, one at the beginning and one at the end of a window: at the counts of both gateways, at
+the processor time of their workers, of source and sink, and at that of softirqs.
+
+A veth pair takes a frame up on the other end by a softirq of the sending process, most of them on
+top of the sender's link-writer and, with TCP's acknowledgements, the receiver's link-reader. On
+hosts of their own it is the receiver's kernel that spends it; so it is taken off these two, as each
+has spent, and is the stage "kernel" there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from fastun.bench.model import cpu_clock
+from fastun.bench.model.figures import NsByStage, Window
+from fastun.bench.model.prediction import ANSWERS, KERNEL, SINK, SOURCE
+from fastun.bench.protocol import PORT
+from fastun.bench.stages import RECEIVING, SENDING, status_of
+from fastun.errors import RuntimeFailure
+from fastun.native import ROLES
+
+if TYPE_CHECKING:
+    from fastun.lab.host import Host
+    from fastun.lab.tunnel import Tunnel
+    from fastun.status.reply import Stage, Status
+
+# TCP inside has found its speed, and so have the workers.
+WARM_UP_S = 0.4
+_BEGIN_S = 10.0
+_LOAD = (sys.executable, "-m", "fastun.bench.model.load")
+# Of a softirq's time no more is taken off a stage: what is sampled can be too much.
+_SOFTIRQ_SHARE_MAX = 0.9
+_HEADER_BYTES = {"tcp": 52, "udp": 28}
+
+
+class Load(NamedTuple):
+    """A load: its name, its kind, and what its source is started with."""
+
+    name: str
+    kind: str
+    of_source: tuple[str, ...]
+
+
+def streams(n_flows: int, *, mss: int = 0) -> Load:
+    """Return TCP streams of as much as goes; with an MSS, of shorter packets."""
+    name = f"{n_flows} TCP stream{'s' * (n_flows > 1)}" + f", MSS {mss}" * (mss > 0)
+    return Load(name, "tcp", (str(n_flows), str(mss)))
+
+
+def datagrams(name: str, ports: Sequence[int]) -> Load:
+    """Return small datagrams from these ports."""
+    return Load(name, "udp", (",".join(map(str, ports)),))
+
+
+class _Of(msgspec.Struct):
+    """What a role of an end has counted and spent, over all lanes."""
+
+    pids: tuple[int | None, ...] = ()
+    frames: int = 0
+    packets: int = 0
+    bytes: int = 0
+    cpu_ns: int = 0
+    crossed: int = 0
+
+    def add(self, stage: Stage) -> None:
+        self.pids = (*self.pids, stage.pid)
+        self.frames += stage.frames
+        self.packets += stage.packets
+        self.bytes += stage.bytes
+        if stage.pid is not None:
+            self.cpu_ns += cpu_clock.of_process(stage.pid)
+
+
+class _Look(NamedTuple):
+    at_s: float
+    sender: dict[str, _Of]
+    receiver: dict[str, _Of]
+    source_ns: int
+    sink_ns: int
+    softirq_ns: int
+    softirq_threads_ns: int
+    machine_ns: int
+
+
+class Watch:
+    """Takes windows of one tunnel, whose client sends."""
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        """Look at `tunnel`, which is up."""
+        self._tunnel = tunnel
+        client = tunnel.client.host
+        with client.socket(kind=socket.SOCK_DGRAM) as trial:
+            self._charges = client.inside(lambda: cpu_clock.charges_processes(trial, "127.0.0.1"))
+        self._threads = cpu_clock.softirq_threads()
+
+    def take(self, load: Load, seconds: float) -> Window:
+        """Return a window of `seconds` of this load. RuntimeFailure."""
+        client, server = self._tunnel.client.host, self._tunnel.server.host
+        with _running(client, server, self._tunnel.server.inner_address, load) as pids:
+            time.sleep(WARM_UP_S)
+            before = self._look(*pids)
+            time.sleep(seconds)
+            after = self._look(*pids)
+        return self._window(load, before, after)
+
+    def _look(self, source: int, sink: int) -> _Look:
+        try:
+            return _Look(
+                time.monotonic(),
+                _by_role(status_of(self._tunnel.client)),
+                _by_role(status_of(self._tunnel.server)),
+                cpu_clock.of_process(source),
+                cpu_clock.of_process(sink),
+                cpu_clock.softirq_ns(),
+                sum(map(cpu_clock.of_process, self._threads)),
+                cpu_clock.machine_ns(),
+            )
+        except ProcessLookupError as error:
+            raise RuntimeFailure(f"cannot measure processor time: {error}; run again") from error
+
+    def _window(self, load: Load, before: _Look, after: _Look) -> Window:
+        sender, receiver = (
+            {role: _spent(first[role], last[role]) for role in ROLES}
+            for first, last in zip(before[1:3], after[1:3], strict=True)
+        )
+        taken, opened = sender[SENDING[0]], receiver[RECEIVING[0]]
+        if not _once(taken) or not opened.packets:
+            raise RuntimeFailure(f"{load.name}: nothing went through the tunnel; run again")
+        sender_ns, receiver_ns = self._by_stage(sender, receiver, before, after)
+        seconds = after.at_s - before.at_s
+        ours_ns = sum(sender_ns.values()) + sum(receiver_ns.values())
+        return Window(
+            load=load.name,
+            seconds=seconds,
+            others_cores=max(0.0, (after.machine_ns - before.machine_ns - ours_ns) / seconds / 1e9),
+            frames=round(taken.frames * _once(taken)),
+            packets=taken.packets - taken.crossed,
+            bytes=round(taken.bytes * _once(taken)),
+            crossed_packets=taken.crossed,
+            received_bytes=max(0, opened.bytes - _HEADER_BYTES[load.kind] * opened.frames),
+            sender_ns=sender_ns,
+            receiver_ns=receiver_ns,
+        )
+
+    def _by_stage(
+        self, sender: dict[str, _Of], receiver: dict[str, _Of], before: _Look, after: _Look
+    ) -> tuple[NsByStage, NsByStage]:
+        """Return what the stages spent, each as if it had had all packets that were taken in."""
+        taken = sender[SENDING[0]]
+        n_packets = taken.packets - taken.crossed
+
+        def whole(of: _Of) -> float:
+            return of.cpu_ns * n_packets / of.packets if of.packets else float(of.cpu_ns)
+
+        threads_ns = after.softirq_threads_ns - before.softirq_threads_ns
+        kernel_ns: float = max(after.softirq_ns - before.softirq_ns, threads_ns)
+        writer_ns, reader_ns = whole(sender[SENDING[1]]), whole(receiver[RECEIVING[0]])
+        on_top_ns = kernel_ns - threads_ns if self._charges else 0
+        both_ns = writer_ns + reader_ns
+        off = min(_SOFTIRQ_SHARE_MAX, on_top_ns / both_ns) if both_ns else 0.0
+        if self._charges:
+            kernel_ns = threads_ns + off * both_ns
+        return (
+            {
+                SOURCE: after.source_ns - before.source_ns,
+                SENDING[0]: taken.cpu_ns,
+                SENDING[1]: writer_ns * (1 - off),
+                ANSWERS: sum(sender[role].cpu_ns for role in RECEIVING),
+            },
+            {
+                KERNEL: kernel_ns,
+                RECEIVING[0]: reader_ns * (1 - off),
+                RECEIVING[1]: whole(receiver[RECEIVING[1]]),
+                SINK: after.sink_ns - before.sink_ns,
+                ANSWERS: sum(receiver[role].cpu_ns for role in SENDING),
+            },
+        )
+
+
+def _by_role(status: Status) -> dict[str, _Of]:
+    totals = {role: _Of() for role in ROLES}
+    for lane in status.lanes:
+        for direction in (lane.outbound, lane.inbound):
+            for stage in (direction.reader, direction.writer):
+                totals[stage.role].add(stage)
+        totals[SENDING[0]].crossed += lane.crossed_packets
+    return totals
+
+
+def _spent(first: _Of, last: _Of) -> _Of:
+    if first.pids != last.pids:
+        raise RuntimeFailure("a worker was restarted meanwhile; run again")
+    return _Of(
+        first.pids,
+        last.frames - first.frames,
+        last.packets - first.packets,
+        last.bytes - first.bytes,
+        last.cpu_ns - first.cpu_ns,
+        last.crossed - first.crossed,
+    )
+
+
+def _once(taken: _Of) -> float:
+    """Return which part of what tun-readers took in came from the device: the rest crossed."""
+    return (taken.packets - taken.crossed) / taken.packets if taken.packets else 0.0
+
+
+@contextlib.contextmanager
+def _running(client: Host, server: Host, address: str, load: Load) -> Iterator[tuple[int, int]]:
+    """Run a load meanwhile; yield the processes of its source and its sink."""
+    where = (address, str(PORT))
+    with _begun(server, f"sink-{load.kind}", *where) as sink:  # noqa: SIM117 (the order matters)
+        with _begun(client, f"source-{load.kind}", *where, *load.of_source) as source:
+            yield source, sink
+
+
+@contextlib.contextmanager
+def _begun(host: Host, *arguments: str) -> Iterator[int]:
+    process = host.spawn(*_LOAD, *arguments, stdout=subprocess.PIPE)
+    assert process.stdout is not None  # noqa: S101 (it is a pipe)
+    try:
+        if (
+            not select.select([process.stdout], [], [], _BEGIN_S)[0]
+            or not process.stdout.readline()
+        ):
+            raise RuntimeFailure(f"{arguments[0]} did not begin within {_BEGIN_S:g} s; run again")
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

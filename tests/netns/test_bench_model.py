@@ -1,0 +1,86 @@
+"""`fastun bench --model` on the real thing: its costs, its plain WireGuard peer, its two lanes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.bench.model.costs import Hosts
+from fastun.bench.model.grid import CORES
+from fastun.bench.model.prediction import ANSWERS, KERNEL, SINK, SOURCE
+from fastun.bench.model.windows import Watch, datagrams, streams
+from fastun.bench.model.wires import WIRES
+from fastun.bench.stages import RECEIVING, SENDING, status_of
+from fastun.errors import RuntimeFailure
+from fastun.lab.network import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BENCH = (sys.executable, "-m", "fastun", "bench", "--model")
+NAMES = {wire.name: wire for wire in WIRES}
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    with Lab() as lab:
+        yield Hosts(lab, tmp_path)
+
+
+@pytest.mark.alone
+def test_the_costs_of_all_wires_are_measured_and_predict_for_all_machines() -> None:
+    done = subprocess.run(
+        [*BENCH, "--seconds", "0.2", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert [each["wire"] for each in figures["wires"]] == list(NAMES)
+    for wire in figures["wires"]:
+        assert set(wire["sender"]) == {SOURCE, *SENDING, ANSWERS}
+        assert set(wire["receiver"]) == {KERNEL, *RECEIVING, SINK, ANSWERS}
+        stream = wire["windows"][0]
+        for role in (SENDING[0], RECEIVING[1]):
+            spent = {**stream["sender_ns"], **stream["receiver_ns"]}
+            assert 100 < spent[role] / stream["frames"] < 10e6
+        assert stream["packets"] > 20 * stream["frames"]
+        assert 0 < wire["busy_share"] <= 1
+    assert {row["cores"] for row in figures["predictions"]} == set(CORES)
+    assert all(row["bits_per_second"] > 0 for row in figures["predictions"])
+    assert "secure TCP: 1 TCP stream" in done.stderr.splitlines()
+
+
+def test_its_plain_wireguard_peer_is_one(hosts: Hosts) -> None:
+    with hosts.tunnel(NAMES["plain WireGuard"]) as tunnel:
+        for gateway in (tunnel.client, tunnel.server):
+            link = status_of(gateway).peers[0].link
+            assert link is not None
+            assert link.software == "WireGuard"
+            assert not link.super_packets_outbound
+        window = Watch(tunnel).take(streams(1), 0.2)
+        assert window.packets > 20 * window.frames
+
+
+def test_of_two_lanes_a_packet_that_crosses_is_counted_once(hosts: Hosts) -> None:
+    with hosts.tunnel(NAMES["secure TCP"], (2, 1)) as tunnel:
+        watch = Watch(tunnel)
+        window = watch.take(datagrams("small", range(20001, 20017)), 0.3)
+        assert 0.1 < window.crossed_packets / window.packets < 0.9
+        received = window.received_bytes / 64
+        assert received == pytest.approx(window.packets, rel=0.1, abs=2000)
+
+
+def test_a_tunnel_that_carries_nothing_is_a_line(hosts: Hosts) -> None:
+    with hosts.tunnel(NAMES["secure TCP"]) as tunnel:
+        watch = Watch(tunnel)
+        tunnel.client.host.ip("link", "set", "ft0", "down")
+        with pytest.raises(RuntimeFailure, match=r"did not begin|nothing went through"):
+            watch.take(datagrams("small", [0]), 0.2)
