@@ -52,7 +52,7 @@ lint:
 	else echo "lint: no clang-format, so the C files are not checked"; fi
 
 types:
-	python -m mypy --strict -p fastun -p bench.tunnel -p bench.micro -m bench.demo
+	python -m mypy --strict -p fastun -p bench.tunnel -p bench.micro -p bench.model -m bench.demo
 
 native:
 	$(call timed,native,$(MAKE) --no-print-directory -C tests/native check)

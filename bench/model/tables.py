@@ -1,0 +1,120 @@
+"""The tables of a result: prediction beside measurement, and what other machines would carry."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bench.model.compared import summarise
+from bench.tunnel.report import Grid
+from fastun.bench.model import grid
+from fastun.bench.model.prediction import DEMANDS, Machine
+from fastun.bench.model.report import SHORT
+from fastun.bench.model.wires import SUPER_PACKET, WIRES
+from fastun.config.lanes import of_cores
+from fastun.errors import RuntimeFailure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.model.results import Results
+    from fastun.bench.model.figures import Predicted, WireCosts
+    from fastun.bench.model.prediction import Demand
+    from fastun.bench.model.wires import Wire
+
+#: A model that is further off is of no use.
+RATIO_MIN, RATIO_MAX = 0.85, 1.15
+CORES = (4, 8, 16)
+NIC_GBIT = 100.0
+_MARKS = "<!-- model: begin -->\n", "<!-- model: end -->\n"
+
+
+def comparison(results: Results) -> Grid:
+    """Return the predictions beside what was measured."""
+    table = Grid(
+        "Goodput by the model and measured, Gbit/s, both ends on this machine",
+        ["wire", "lanes", "streams", "model", "measured", "ratio", "least, most", "busy"],
+    )
+    for each in summarise(results.compared):
+        table.rows.append(
+            [
+                each.wire,
+                str(each.lanes),
+                str(each.streams),
+                f"{each.predicted_gbit:.2f}",
+                f"{each.measured_gbit:.2f}",
+                f"{each.ratio:.2f}",
+                f"{each.ratio_min:.2f}, {each.ratio_max:.2f}",
+                f"{each.busy_cores:.2f}",
+            ]
+        )
+    return table
+
+
+def worst_ratio(results: Results) -> float:
+    """Return the median ratio that is furthest from 1."""
+    ratios = (each.ratio for each in summarise(results.compared))
+    return max(ratios, key=lambda ratio: max(ratio, 1 / ratio))
+
+
+def other_machines(results: Results) -> Grid:
+    """Return what ends with more cores would carry."""
+    table = Grid(
+        f"Each end with so many cores, half as many lanes, and a NIC of {NIC_GBIT:g} Gbit/s",
+        ["", "", *(f"{n} cores" for n in CORES)],
+    )
+    by_name = {costs.wire: costs for costs in results.costs}
+    for wire in WIRES:
+        for demand in DEMANDS:
+            cells = (_cell(_predicted(wire, by_name[wire.name], demand, n)) for n in CORES)
+            table.rows.append([wire.name if demand == DEMANDS[0] else "", demand, *cells])
+    return table
+
+
+def _predicted(wire: Wire, costs: WireCosts, demand: Demand, n_cores: int) -> Predicted:
+    machine = Machine(cores=n_cores, lanes=of_cores(n_cores), nic_bits_per_second=NIC_GBIT * 1e9)
+    return grid.one(wire, costs, machine, demand, SUPER_PACKET)
+
+
+def _cell(row: Predicted) -> str:
+    return (
+        f"{row.bits_per_second / 1e9:.0f} ({SHORT.get(row.limit, row.limit)} {row.of_linear:.2f})"
+    )
+
+
+def into_document(results: Results, document: Path, link: str) -> None:
+    """Put both tables where the document has its marks. RuntimeFailure where it has none.
+
+    `link` leads from there to the result.
+    """
+    text = document.read_text(encoding="utf-8")
+    begin, end = _MARKS
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise RuntimeFailure(f"{document}: no pair of lines {begin.strip()} and {end.strip()}")
+    made = in_document(results, link)
+    pattern = re.escape(begin) + ".*" + re.escape(end)
+    document.write_text(
+        re.sub(pattern, lambda _: begin + made + end, text, flags=re.DOTALL), encoding="utf-8"
+    )
+
+
+def in_document(results: Results, link: str) -> str:
+    """Return both tables, without headings of their own."""
+    machine = results.machine
+    first, second = (
+        table.as_markdown().split("\n\n", 1)[1]
+        for table in (comparison(results), other_machines(results))
+    )
+    busy = "; other work ran beside it, so the ratios are far apart" * (machine.load_average > 1)
+    return (
+        f"\nMeasured {results.date[:10]} on {machine.n_cpus} cores of {_article(machine.cpu)} "
+        f"([the whole result]({link}),\nload before it {machine.load_average:g}{busy}); "
+        f"medians of {results.n_rounds} rounds, Gbit/s; busy: of these cores, with\n"
+        f"the tunnel and its load:\n\n{first}\n"
+        f"Each end with so many cores, half as many lanes and a NIC of {NIC_GBIT:g} Gbit/s: Gbit/s "
+        f"(what limits it, and\nthe part of what cores and NIC alone would allow):\n\n{second}\n"
+    )
+
+
+def _article(cpu: str) -> str:
+    return f"an {cpu}" if cpu[:1] in "AEIOU" else f"a {cpu}"
