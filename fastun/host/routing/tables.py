@@ -1,4 +1,4 @@
-"""Routing tables: which have routes. pyroute2 would read every route of the host for that."""
+"""Routing tables: which have routes."""
 
 from __future__ import annotations
 

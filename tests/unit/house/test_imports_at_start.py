@@ -38,12 +38,7 @@ NEVER = (
     "numpy",
     "psutil",
     "pygments",
-    "pyroute2.conntrack",
-    "pyroute2.ipdb",
-    "pyroute2.ndb",
-    "pyroute2.netlink.nl80211",
-    "pyroute2.netlink.rtnl.tcmsg",
-    "pyroute2.plan9",
+    "pyroute2",  # 3 MiB
     "pytest",
     "rich.console",
     "segno",
@@ -60,7 +55,6 @@ OF_THE_HOST_PROCESS = (
     "fastun.host.hooks.runner",
     "fastun.host.journal.journal",
     "fastun.host.reconcile",
-    "pyroute2",
 )
 
 # A gateway and its host process have 660 with Python 3.11, and its template 140; others have some
@@ -88,7 +82,6 @@ NOT_IN_A_WORKER = (
     "json",
     "logging",
     "nacl",
-    "pyroute2",
     "sqlite3",
     "structlog",
     "subprocess",
