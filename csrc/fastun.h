@@ -86,7 +86,9 @@ int process_fork_sibling(void);
 /* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
  * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
 int aead_has_aes_instructions(void);
-/* The library that seals in this process; "" when none can. */
+/* Has this process, and what it forks, seal by the fastest library here; else libgcrypt seals. */
+void aead_load_fastest(void);
+/* The fastest library here, which then seals in this process; "" when none can. */
 const char *aead_library_name(void);
 
 /* -- rings ------------------------------------------------------------------------------------- */

@@ -15,6 +15,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Final
+
+_HASHES: Final = ("_md5", "_sha1", "_sha3", "_blake2")  # and SHA-2, by a name of its version
 
 
 @contextmanager
@@ -57,6 +60,12 @@ def without(package: str) -> Iterator[None]:
         yield
     finally:
         del sys.modules[package]
+
+
+def has_own_hashes() -> bool:
+    """Return whether Python has all hash functions of `hashlib` itself, beside OpenSSL's."""
+    sha_2 = "_sha2" if sys.version_info >= (3, 12) else "_sha512"
+    return all(map(importlib.util.find_spec, (*_HASHES, sha_2)))
 
 
 @contextmanager

@@ -27,6 +27,7 @@ int prepare_seal(size_t size, int kind) {
     if (size > TEXT_MAX)
         return -EINVAL;
     aead_key_free(key);
+    aead_load_fastest();
     key = aead_key_new((enum aead)kind, key_bytes);
     if (key == NULL)
         return -errno;

@@ -13,13 +13,17 @@ enum { NONCE_COUNTER = 4 };
 
 /* -- the library ------------------------------------------------------------------------------- */
 
-static const struct aead_library *library;
+static const struct aead_library *library = &aead_gcrypt;
 static int prepared; /* 0 or -errno */
 
+/* Needed in any case: the MACs of handshakes and the cookies are its work. */
 static void prepare(void) {
-    /* Needed in any case: the MACs of handshakes and the cookies are its work. */
     prepared = aead_gcrypt.prepare();
-    library = aead_ipsec_mb.prepare() == 0 ? &aead_ipsec_mb : &aead_gcrypt;
+}
+
+static void prepare_fastest(void) {
+    if (aead_ipsec_mb.prepare() == 0)
+        library = &aead_ipsec_mb;
 }
 
 int aead_init(void) {
@@ -28,7 +32,13 @@ int aead_init(void) {
     return prepared;
 }
 
+void aead_load_fastest(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, prepare_fastest);
+}
+
 const char *aead_library_name(void) {
+    aead_load_fastest();
     return aead_init() == 0 ? library->name : "";
 }
 

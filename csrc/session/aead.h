@@ -4,8 +4,8 @@
  * data (WireGuard whitepaper 5.4.6). A sealed message is as long as its text and the tag. A key
  * seals or opens, not both, and no counter may be used twice with it: the caller counts.
  *
- * The library behind it is the fastest here of those in aead_library.h, by measurement
- * (bench/micro/README.md). All that it keeps is in secret memory.
+ * The library behind it is libgcrypt, or once aead_load_fastest() was called the fastest here of
+ * those in aead_library.h, by measurement (bench/micro/README.md). All that it keeps is in secret memory.
  *
  * A key may be used by one thread at a time.
  */
@@ -22,7 +22,7 @@ enum { AEAD_KEY_SIZE = 32, AEAD_TAG_SIZE = 16 };
 
 struct aead_key;
 
-/* Prepares the libraries, once a process; later calls return what the first did. Any thread. -EBUSY
+/* Prepares libgcrypt, once a process; later calls return what the first did. Any thread. -EBUSY
  * when another part of the process uses libgcrypt already: its memory is then not ours to choose. */
 int aead_init(void);
 

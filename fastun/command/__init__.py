@@ -14,3 +14,8 @@ from fastun import imports
 
 with imports.without("typing_extensions"):  # which msgspec would like to have: 0.3 MiB
     import msgspec  # noqa: F401
+
+if imports.has_own_hashes():
+    with imports.without("_hashlib"):  # OpenSSL: 0.4 MiB, and 3 more that are mapped
+        import hashlib  # noqa: F401
+        import hmac  # noqa: F401

@@ -11,7 +11,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec import structs
 
@@ -24,14 +24,15 @@ from fastun.errors import FastunError
 from fastun.gateway.fleet_watch import FleetWatch
 from fastun.gateway.peer_terms import PeerTerms
 from fastun.gateway.quotas import Quotas
-from fastun.host.served_peers import OwnPeers, ServedPeers
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.native import Wire
 from fastun.peers import server_key
 from fastun.peers.peer import Network, Peer, check_together
-from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 from fastun.session.keys import KeyPair
+
+if TYPE_CHECKING:
+    from fastun.host.served_peers import ServedPeers
 
 # The one peer of an unsealed wire has no key; the slots tell peers apart by it.
 _NO_KEY = bytes(32)
@@ -49,14 +50,15 @@ class PeerSync:
         self,
         settings: Settings,
         peer_slots: PeerSlots,
-        open_peers: Callable[[ServeSettings, bytes], ServedPeers] = OwnPeers,
+        open_peers: Callable[[ServeSettings, bytes], ServedPeers] | None = None,
     ) -> None:
         """Load or make our private key where the wire needs one. Raises FastunError.
 
-        ``open_peers`` opens the peer directory of a gateway that serves by that public key.
+        ``open_peers`` opens the peer directory of a gateway that serves by that public key; by
+        default with the rights of this process.
         """
         self.own = _own_keys(settings)
-        self._open_peers = open_peers
+        self._open_peers = open_peers or _own_peers
         self._settings = settings
         self._peer_slots = peer_slots
         self._store: ServedPeers | None = None
@@ -258,6 +260,12 @@ def first_steps(settings: Settings) -> list[str]:
     ]
 
 
+def _own_peers(settings: ServeSettings, public_key: bytes) -> ServedPeers:
+    from fastun.host.served_peers import OwnPeers  # noqa: PLC0415 (SQLite, 1.2 MiB)
+
+    return OwnPeers(settings, public_key)
+
+
 def _own_keys(settings: Settings) -> KeyPair:
     """Return our keys. A server without any makes them; a client has them in its file.
 
@@ -272,6 +280,8 @@ def _own_keys(settings: Settings) -> KeyPair:
     if private is None and os.path.lexists(file):
         private = keys.load_private(file)
     own = None if private is None else keys.pair_of(private)
+    from fastun.peers.store import FILE_NAME, PeerStore  # noqa: PLC0415 (as above)
+
     if (settings.state_dir / FILE_NAME).exists():
         with PeerStore(settings.state_dir) as store:
             public = None if own is None else own.public

@@ -49,7 +49,8 @@ def main() -> None:
         native.confine_template(*user)
         native.hide_memory()  # this and the next are forgotten where the user changes
         native.die_with_parent(gateway_pid)
-        packing.prepare()  # once for all workers
+        native.load_sealing_library()  # once for all workers, as the next
+        packing.prepare()
         gc.collect()
         gc.freeze()  # collecting would write to what all share
         request = _fork_until_child(socket.socket(fileno=channel_fd))

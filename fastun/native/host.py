@@ -86,8 +86,13 @@ def has_aes_instructions() -> bool:
     return bool(lib.aead_has_aes_instructions())
 
 
+def load_sealing_library() -> None:
+    """Have this process, and those that it forks, seal by the fastest library that is here."""
+    lib.aead_load_fastest()
+
+
 def sealing_library() -> str:
-    """Return the name of the library that seals; "" when none can."""
+    """Return the name of the fastest library, which seals from now on; "" when none can."""
     return str(ffi.string(lib.aead_library_name()).decode())
 
 

@@ -269,6 +269,20 @@ static void aes_instructions_are_reported_as_the_kernel_does(void) {
 
 /* -- the libraries ----------------------------------------------------------------------------- */
 
+/* As in a gateway, which seals a message now and then. */
+static void until_the_fastest_is_asked_for_libgcrypt_seals(void) {
+    struct aead_key *key = aead_key_new(AEAD_AES_256_GCM, (const uint8_t[AEAD_KEY_SIZE]){1});
+    CHECK(key->library == &aead_gcrypt);
+    aead_load_fastest();
+    uint8_t text[32 + AEAD_TAG_SIZE] = {1}, same[sizeof text] = {1};
+    struct aead_key *faster = aead_key_new(AEAD_AES_256_GCM, (const uint8_t[AEAD_KEY_SIZE]){1});
+    CHECK_EQUAL(seal_in_place(key, 1, text, 32), sizeof text);
+    CHECK_EQUAL(seal_in_place(faster, 1, same, 32), sizeof same);
+    CHECK(memcmp(text, same, sizeof text) == 0);
+    aead_key_free(key);
+    aead_key_free(faster);
+}
+
 static void preparing_again_changes_nothing(void) {
     CHECK_EQUAL(aead_init(), 0);
     const char *name = aead_library_name();
@@ -322,6 +336,7 @@ static void run_with(const struct aead_library *with) {
 }
 
 int main(void) {
+    RUN(until_the_fastest_is_asked_for_libgcrypt_seals);
     RUN(preparing_again_changes_nothing);
     RUN(the_faster_library_seals);
     run_with(&aead_gcrypt);

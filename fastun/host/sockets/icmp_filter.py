@@ -8,11 +8,12 @@ Source: raw(7), bpf(4) in linux/filter.h.
 
 from __future__ import annotations
 
-import ctypes
 import socket
-import struct
 from collections.abc import Callable
 from typing import Final, Literal
+
+from fastun.host.sockets import socket_program
+from fastun.host.sockets.socket_program import INSTRUCTION
 
 Kind = Literal["hints", "unreachable"]
 
@@ -29,7 +30,6 @@ PORTS_MAX: Final = 128
 # Classic BPF: load a byte or 16 bits at X plus a place, X = 4 * (low nibble of a byte), compare.
 _LOAD_BYTE, _LOAD_HALF, _LOAD_HEADER, _EQUAL, _RETURN = 0x50, 0x48, 0xB1, 0x15, 0x06
 _X_IMMEDIATE = 0x01
-_INSTRUCTION = struct.Struct("=HBBI")
 
 
 def filter_ipv4(ports: list[int]) -> bytes:
@@ -73,25 +73,22 @@ def _program(
 ) -> bytes:
     """Accept what meets all checks and has one of the ports; a load behind the end refuses."""
     n_left = 2 * len(checks) + 1 + len(ports)  # instructions before the refusal, the first aside
-    program = [_INSTRUCTION.pack(first[0], 0, 0, first[1])]
+    program = [INSTRUCTION.pack(first[0], 0, 0, first[1])]
     for load, place, value in checks:
         n_left -= 2
-        program.append(_INSTRUCTION.pack(load, 0, 0, place))
-        program.append(_INSTRUCTION.pack(_EQUAL, 0, n_left, value))
-    program.append(_INSTRUCTION.pack(_LOAD_HALF, 0, 0, port_at))
+        program.append(INSTRUCTION.pack(load, 0, 0, place))
+        program.append(INSTRUCTION.pack(_EQUAL, 0, n_left, value))
+    program.append(INSTRUCTION.pack(_LOAD_HALF, 0, 0, port_at))
     for i, port in enumerate(ports):
-        program.append(_INSTRUCTION.pack(_EQUAL, len(ports) - i, 0, port))
-    program.append(_INSTRUCTION.pack(_RETURN, 0, 0, 0))
-    program.append(_INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFF))
+        program.append(INSTRUCTION.pack(_EQUAL, len(ports) - i, 0, port))
+    program.append(INSTRUCTION.pack(_RETURN, 0, 0, 0))
+    program.append(INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFF))
     return b"".join(program)
 
 
 def attach_filter(to: socket.socket, program: bytes) -> None:
     """Let the kernel drop what the program refuses, for good. Raises OSError."""
-    instructions = ctypes.create_string_buffer(program, len(program))
-    n = len(program) // _INSTRUCTION.size
-    head = struct.pack("@HP", n, ctypes.addressof(instructions))
-    to.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+    socket_program.attach(to, socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     to.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
 
 

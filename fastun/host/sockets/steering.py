@@ -11,18 +11,16 @@ the order in which they were bound.
 
 from __future__ import annotations
 
-import ctypes
 import socket
-import struct
 from typing import Final
 
-from fastun.host.sockets import binding
+from fastun.host.sockets import binding, socket_program
 from fastun.host.sockets.address import EndpointAddress
 from fastun.host.sockets.maker import SocketMaker
+from fastun.host.sockets.socket_program import INSTRUCTION
 from fastun.native import MessageType
 
 _SO_ATTACH_REUSEPORT_CBPF: Final = 51  # asm-generic/socket.h
-_INSTRUCTION: Final = struct.Struct("=HBBI")  # linux/filter.h, struct sock_filter
 _LOAD_BYTE, _JUMP_IF_EQUAL, _MODULO, _RETURN, _RETURN_A = 0x30, 0x15, 0x94, 0x06, 0x16
 _INDEX_AT: Final = 4
 
@@ -32,24 +30,20 @@ def program(n_sockets: int) -> bytes:
     chacha, aes = MessageType.DATA, MessageType.DATA_AES
     return b"".join(
         (
-            _INSTRUCTION.pack(_LOAD_BYTE, 0, 0, 0),
-            _INSTRUCTION.pack(_JUMP_IF_EQUAL, 2, 0, chacha),
-            _INSTRUCTION.pack(_JUMP_IF_EQUAL, 1, 0, aes),
-            _INSTRUCTION.pack(_RETURN, 0, 0, 0),
-            _INSTRUCTION.pack(_LOAD_BYTE, 0, 0, _INDEX_AT),
-            _INSTRUCTION.pack(_MODULO, 0, 0, n_sockets),
-            _INSTRUCTION.pack(_RETURN_A, 0, 0, 0),
+            INSTRUCTION.pack(_LOAD_BYTE, 0, 0, 0),
+            INSTRUCTION.pack(_JUMP_IF_EQUAL, 2, 0, chacha),
+            INSTRUCTION.pack(_JUMP_IF_EQUAL, 1, 0, aes),
+            INSTRUCTION.pack(_RETURN, 0, 0, 0),
+            INSTRUCTION.pack(_LOAD_BYTE, 0, 0, _INDEX_AT),
+            INSTRUCTION.pack(_MODULO, 0, 0, n_sockets),
+            INSTRUCTION.pack(_RETURN_A, 0, 0, 0),
         )
     )
 
 
 def attach(first: socket.socket, n_sockets: int) -> None:
     """Steer what comes to the port of a socket and of those bound after it. Raises OSError."""
-    instructions = program(n_sockets)
-    buffer = ctypes.create_string_buffer(instructions, len(instructions))
-    n_instructions = len(instructions) // _INSTRUCTION.size
-    packed = struct.pack("@HP", n_instructions, ctypes.addressof(buffer))  # struct sock_fprog
-    first.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, packed)
+    socket_program.attach(first, socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, program(n_sockets))
 
 
 def beside(first: socket.socket, n_sockets: int, maker: SocketMaker) -> tuple[socket.socket, ...]:

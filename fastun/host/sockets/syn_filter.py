@@ -7,12 +7,12 @@ has the socket as well for the moment (pidfd_getfd(2)).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import socket
-import struct
 from collections.abc import Sequence
 from typing import Final
+
+from fastun.host.sockets import socket_program
 
 #: How many sources a filter has at most: each SYN is compared with all of them.
 SOURCES_MAX: Final = 128
@@ -26,8 +26,6 @@ _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
 _LOAD_BYTE, _LOAD_WORD, _SHIFT_RIGHT, _JUMP, _JUMP_EQUAL, _RETURN = 0x30, 0x20, 0x74, 5, 0x15, 6
 _NETWORK_HEADER = 0x100000000 - 0x100000  # SKF_NET_OFF
 _DROP, _PASS = 0, 0xFFFFFFFF
-_INSTRUCTION = struct.Struct("=HBBI")  # struct sock_filter
-_PROGRAM = struct.Struct("@HP")  # struct sock_fprog
 
 _Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, k
 _PASS_ALL: _Instruction = (_RETURN, 0, 0, _PASS)
@@ -63,11 +61,8 @@ def attach(listener: socket.socket, sources: Sequence[bytes]) -> None:
     if not sources:
         detach(listener)
         return
-    instructions = program(sources)
-    code = b"".join(_INSTRUCTION.pack(*each) for each in instructions)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    argument = _PROGRAM.pack(len(instructions), ctypes.addressof(buffer))
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, argument)
+    code = b"".join(socket_program.INSTRUCTION.pack(*each) for each in program(sources))
+    socket_program.attach(listener, socket.SOL_SOCKET, _SO_ATTACH_FILTER, code)
 
 
 def detach(connection: socket.socket) -> None:
@@ -81,6 +76,8 @@ def attach_in(pid: int, descriptor: int, sources: Sequence[bytes]) -> bool:
 
     Returns whether it is one: nothing else is touched.
     """
+    import ctypes  # noqa: PLC0415 (0.7 MiB, for a gateway that is attacked)
+
     process = os.pidfd_open(pid)
     try:
         libc = ctypes.CDLL(None, use_errno=True)

@@ -14,6 +14,7 @@ void sealed_make(struct sealed_message *sealed, enum aead aead, unsigned key_num
                  uint64_t counter, const uint8_t *content, size_t length) {
     uint8_t bytes[AEAD_KEY_SIZE], *message = sealed->bytes + STREAM_LENGTH_PREFIX;
     sealing_key(bytes, key_number);
+    aead_load_fastest();
     struct aead_key *key = aead_key_new(aead, bytes);
     CHECK(key != NULL && length <= MESSAGE_MAX - DATA_MESSAGE_MIN);
     le32_write(message, aead == AEAD_AES_256_GCM ? 5 : 4);

@@ -7,15 +7,16 @@ Named modules are looked for, since megabytes and milliseconds differ from host 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun import imports
 from fastun.lab.host import run_command, wait_until
+from fastun.lab.tunnel import start_gateway
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fastun.lab.network import Lab
 
 pytestmark = pytest.mark.slow
@@ -26,6 +27,7 @@ METRICS_ONLY = ("email", "fastun.metrics", "http.server", "prometheus_client.reg
 NEVER = (
     "attr",
     "cryptography",  # 8 MiB
+    "ctypes",  # 0.7 MiB
     "dns",  # but where a name is looked up past the tunnel
     "fastun.bench",
     "fastun.doctor",
@@ -55,6 +57,7 @@ OF_THE_HOST_PROCESS = (
     "fastun.host.hooks.runner",
     "fastun.host.journal.journal",
     "fastun.host.reconcile",
+    "sqlite3",  # with what we do with it 1.2 MiB
 )
 
 # A gateway and its host process have 660 with Python 3.11, and its template 140; others have some
@@ -147,3 +150,24 @@ def test_a_gateway_has_nothing_with_which_it_could_change_its_host() -> None:
     modules = run_command(sys.executable, "-c", program).stdout.split()
     assert "fastun.host.process.gateway_device" in modules
     assert found(set(modules), OF_THE_HOST_PROCESS) == []
+
+
+def test_no_library_is_mapped_that_is_not_used(lab: Lab, tmp_path: Path) -> None:
+    """Nor is code of the fastest sealing library that only its own test has executed."""
+    host = lab.host("server")
+    gateway = start_gateway(host, tmp_path, "serve", addresses=["10.99.0.1/24"], wire="wireguard")
+    wait_until(lambda: len(host.pids()) >= 7, "all processes", timeout_s=20)
+    wait_until(lambda: "gateway   up" in gateway.log_file.read_text(), "the gateway", timeout_s=20)
+    for pid in host.pids() if imports.has_own_hashes() else []:
+        assert "libcrypto" not in Path(f"/proc/{pid}/maps").read_text()
+    mapped = {pid: resident_kib_of_ipsec_mb(pid) for pid in host.pids()}
+    assert not mapped[gateway.process.pid]
+    assert max(mapped.values()) < 1024, mapped  # of 3,300 that its own test goes through
+
+
+def resident_kib_of_ipsec_mb(pid: int) -> int:
+    """Return how much code of it a process has mapped, 0 where it is not loaded."""
+    maps = Path(f"/proc/{pid}/smaps").read_text().splitlines()
+    starts = [n for n, line in enumerate(maps) if " r-xp " in line and "libIPSec_MB" in line]
+    rss = [line for n in starts for line in maps[n : n + 6] if line.startswith("Rss:")]
+    return sum(int(line.split()[1]) for line in rss)
