@@ -301,8 +301,10 @@ void loop_remove_socket(struct loop *loop, unsigned index);
 int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32], const uint8_t cookie_key[32]);
 /* link-reader: the index of our last initiation to the peer, which a cookie reply may name. */
 void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index);
-/* link-reader: where the peer is on UDP, until an authentic datagram comes from elsewhere. */
-int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address *endpoint);
+/* link-reader: where the peer is on UDP, until an authentic datagram comes from elsewhere; under a key
+ * that is older than that of the index `only_by`, none moves it any more (0: any does). */
+int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address *endpoint,
+                      uint32_t only_by);
 /* link-reader: the event could not be reported; it is counted. */
 void loop_drop_event(struct loop *loop);
 

@@ -23,8 +23,8 @@ static enum step open_data(struct link_reader *reader, const struct arrival *arr
 static struct receiving_key *find_key(const struct link_reader *reader,
                                       const struct arrival *arrival, uint32_t index);
 static enum stats_drop open_reason(int fault);
-static void mark_received(struct link_reader *reader, unsigned slot, const struct arrival *arrival,
-                          bool is_data);
+static void mark_received(struct link_reader *reader, const struct receiving_key *key,
+                          const struct arrival *arrival, bool is_data);
 static enum step forward_opened(struct link_reader *reader, const struct arrival *arrival,
                                 struct receiving_key *key, struct ring_record *record,
                                 size_t length, const uint8_t *message);
@@ -105,7 +105,7 @@ static enum step open_data(struct link_reader *reader, const struct arrival *arr
     int opened = session_open(key, message, length, (uint8_t *)record + CONTENT_OFFSET);
     if (opened < 0)
         return message_drop(reader, open_reason(opened), length);
-    mark_received(reader, key->slot, arrival, opened > 0);
+    mark_received(reader, key, arrival, opened > 0);
     capture_of_peer(reader->loop.capture, (int)key->slot);
     return forward_opened(reader, arrival, key, record, (size_t)opened, message);
 }
@@ -130,13 +130,15 @@ static struct receiving_key *find_key(const struct link_reader *reader,
     return arrival->slot < 0 || key->slot == (unsigned)arrival->slot ? key : NULL;
 }
 
-static void mark_received(struct link_reader *reader, unsigned slot, const struct arrival *arrival,
-                          bool is_data) {
+/* A gateway that was left still sends what is on its way: that does not lead back to it. */
+static void mark_received(struct link_reader *reader, const struct receiving_key *key,
+                          const struct arrival *arrival, bool is_data) {
+    unsigned slot = key->slot;
     struct peer_inbound *peer = &reader->loop.peers->by_link_reader[slot];
     peer_set(&peer->received_ns, arrival->boottime_ns);
     if (is_data)
         peer_set(&peer->received_data_ns, arrival->boottime_ns);
-    if (arrival->endpoint != NULL &&
+    if (arrival->endpoint != NULL && !key->is_outdated &&
         !udp_address_is_known(&reader->endpoints[slot], arrival->endpoint))
         link_reader_set_endpoint(reader, slot, arrival->endpoint);
 }

@@ -115,3 +115,11 @@ void key_table_forget_slot(struct key_table *table, unsigned slot) {
     while (table->by_slot[slot][0] != NULL)
         forget_at(table, slot, 0);
 }
+
+void key_table_outdate(struct key_table *table, unsigned slot, uint32_t index) {
+    struct receiving_key *newer = key_table_find(table, index);
+    if (newer == NULL || newer->slot != slot)
+        return;
+    for (unsigned at = 0; table->by_slot[slot][at] != newer; at++)
+        table->by_slot[slot][at]->is_outdated = true;
+}

@@ -36,5 +36,7 @@ struct receiving_key *key_table_add(struct key_table *table, unsigned slot, uint
  * left no mark. */
 struct receiving_key *key_table_take_over(struct key_table *table, unsigned slot, uint32_t index);
 void key_table_forget_slot(struct key_table *table, unsigned slot);
+/* The peer's keys that are older than that of `index`, if it has that one, become outdated. */
+void key_table_outdate(struct key_table *table, unsigned slot, uint32_t index);
 
 #endif

@@ -50,6 +50,7 @@ struct receiving_key {
     uint64_t expires_ns;
     bool is_confirmed; /* something has opened under it, */
     bool is_reported;  /* and the gateway has heard of it, from this link-reader or before */
+    bool is_outdated;  /* what comes under it does not say where the peer is */
     uint64_t counter;  /* of the last that did */
     struct replay replay;
     struct replay_mark *mark; /* for a successor; NULL: there is to be none */

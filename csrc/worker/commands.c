@@ -120,10 +120,13 @@ void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index) {
         reader->handshakes.awaited_index[slot] = index;
 }
 
-int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address *endpoint) {
+int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address *endpoint,
+                      uint32_t only_by) {
     struct link_reader *reader = link_reader_of(loop);
     if (reader == NULL || slot >= N_PEER_SLOTS)
         return -EINVAL;
+    if (only_by != 0)
+        key_table_outdate(reader->keys, slot, only_by);
     link_reader_set_endpoint(reader, slot, endpoint);
     return 0;
 }

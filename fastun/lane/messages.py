@@ -127,13 +127,6 @@ class AwaitReply(ToWorker, frozen=True, tag="await-reply"):
     index: int
 
 
-class SetEndpoint(ToWorker, frozen=True, tag="set-endpoint"):
-    """To the link-reader: where the peer is on UDP, a packed UdpAddress."""
-
-    slot: int
-    endpoint: bytes
-
-
 class SetPacketMax(ToWorker, frozen=True, tag="set-packet-max"):
     """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any.
 

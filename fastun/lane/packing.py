@@ -7,7 +7,7 @@ from typing import Final
 
 from fastun import codec
 from fastun.errors import RuntimeFailure
-from fastun.lane import heartbeat, ways  # noqa: F401 (messages of their own)
+from fastun.lane import endpoint_messages, heartbeat, ways  # noqa: F401 (messages of their own)
 from fastun.lane.messages import MESSAGE_BYTES_MAX, Message, ToGateway, ToWorker
 
 _BY_TAG: Final[dict[str, type[Message]]] = {

@@ -14,6 +14,7 @@ from fastun import native
 from fastun.errors import RuntimeFailure
 from fastun.lane import crossing, session_memory
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
+from fastun.lane.endpoint_messages import SetEndpoint
 from fastun.lane.events import message_of
 from fastun.lane.heartbeat import Heartbeat
 from fastun.lane.messages import (
@@ -40,7 +41,6 @@ from fastun.lane.messages import (
     SendControl,
     SendKeepalive,
     SendMessage,
-    SetEndpoint,
     SetGateKeys,
     SetPacketMax,
     SetSendingKey,
@@ -325,7 +325,7 @@ class Worker:
 
     @act.register
     def _set_endpoint(self, message: SetEndpoint, _: list[int]) -> None:
-        self._loop.set_endpoint(message.slot, message.endpoint)
+        self._loop.set_endpoint(message.slot, message.endpoint, message.only_by)
 
     @act.register
     def _set_packet_max(self, message: SetPacketMax, _: list[int]) -> None:

@@ -185,10 +185,10 @@ class Loop:
         """Let cookie replies pass that name ``index``, the last initiation's to the peer."""
         lib.loop_await_reply(self._pointer, slot, index)
 
-    def set_endpoint(self, slot: int, endpoint: bytes) -> None:
-        """Say where the peer is on UDP: a packed UdpAddress."""
+    def set_endpoint(self, slot: int, endpoint: bytes, only_by: int = 0) -> None:
+        """Say where the peer is on UDP: a packed UdpAddress; ``only_by`` as in SetEndpoint."""
         native = ffi.from_buffer("struct udp_address *", endpoint)
-        checked(lib.loop_set_endpoint(self._pointer, slot, native))
+        checked(lib.loop_set_endpoint(self._pointer, slot, native, only_by))
 
     def set_packet_max(self, slot: int, packet_max: int, whole_max: int = 0) -> None:
         """Refuse packets that are longer; bytes, 0 for any.

@@ -222,8 +222,8 @@ static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
         .family = UDP_ADDRESS_IPV4, .port = 9, .address = {192, 0, 2}};
     uint8_t message[HANDSHAKE_BYTES_MAX];
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &configured), 0);
-    CHECK(loop_set_endpoint(reader.loop, N_PEER_SLOTS, &configured) < 0);
+    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &configured, 0), 0);
+    CHECK(loop_set_endpoint(reader.loop, N_PEER_SLOTS, &configured, 0) < 0);
     CHECK(endpoint_is(SLOT, &configured));
     make_packet(KEY + 1, INDEX, 0); /* from one without the key */
     datagram_send_sealed(1);
@@ -245,6 +245,28 @@ static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
     datagrams_close();
 }
 
+static void what_comes_under_an_older_key_moves_the_endpoint_no_more(void) {
+    enum { NEXT_KEY = 9, NEXT_INDEX = 0x90000001 };
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    struct udp_address elsewhere = sender_endpoints[1];
+    elsewhere.port = 9;
+    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &elsewhere, INDEX + 77),
+                0); /* unknown: none is */
+    datagram_send_good(0, 0);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    add_key(NEXT_KEY, NEXT_INDEX, 0);
+    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &elsewhere, NEXT_INDEX), 0);
+    datagram_send_good(0, 1);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &elsewhere));
+    make_packet(NEXT_KEY, NEXT_INDEX, 0);
+    datagram_send_sealed(0);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    datagrams_close();
+}
+
 static void an_interface_that_was_left_does_not_give_the_source_again(void) {
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     struct udp_address left = sender_endpoints[0];
@@ -252,14 +274,14 @@ static void an_interface_that_was_left_does_not_give_the_source_again(void) {
     left.local_zone |= UDP_ADDRESS_LEFT;
     struct udp_address elsewhere = left;
     elsewhere.local_zone ^= 2; /* another than loopback was left */
-    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &left), 0);
+    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &left, 0), 0);
     datagram_send_good(0, 0);
     datagrams_run();
     CHECK(endpoint_is(SLOT, &left));
     datagram_send_good(1, 1); /* it has roamed */
     datagrams_run();
     CHECK(endpoint_is(SLOT, &sender_endpoints[1]));
-    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &elsewhere), 0);
+    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &elsewhere, 0), 0);
     datagram_send_good(0, 2);
     datagrams_run();
     CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
@@ -272,7 +294,7 @@ static void what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoin
     struct udp_address before = sender_endpoints[1];
     before.port = 9;
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &before), 0);
+    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &before, 0), 0);
     datagram_send_good(0, 0);
     memset(initiation, 0, sizeof initiation);
     initiation[0] = MESSAGE_INITIATION;
@@ -346,6 +368,7 @@ int main(void) {
     RUN(control_messages_go_up_and_longer_ones_are_of_a_bad_type);
     RUN(a_peer_has_so_many_control_messages_whatever_its_sessions);
     RUN(the_endpoint_follows_what_is_authentic_and_nothing_else);
+    RUN(what_comes_under_an_older_key_moves_the_endpoint_no_more);
     RUN(an_interface_that_was_left_does_not_give_the_source_again);
     RUN(what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoint);
     RUN(a_message_on_the_stream_does_not_move_the_endpoint);

@@ -11,7 +11,8 @@ import contextlib
 from collections.abc import Iterator
 
 from fastun import log
-from fastun.lane.messages import AwaitReply, SetEndpoint
+from fastun.lane.endpoint_messages import SetEndpoint
+from fastun.lane.messages import AwaitReply
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.local_end import LocalEnd
@@ -81,6 +82,10 @@ class UdpPeers:
         if udp_peer.address is not None:
             self._sockets.send(message, udp_peer.address)
 
+    def send_to(self, address: UdpAddress, message: bytes) -> None:
+        """Send a datagram to an address. Raises OSError."""
+        self._sockets.send(message, address)
+
     def send_response(self, udp_peer: UdpPeer, response: bytes) -> None:
         """Send a response: from the address that the peer asked, and every second time without.
 
@@ -140,18 +145,23 @@ class UdpPeers:
 
     # -- where they are -----------------------------------------------------------------------
 
-    def set_address(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
-        """Take note of where an authentic handshake message came from."""
+    def set_address(
+        self, udp_peer: UdpPeer, address: UdpAddress, only_by: SessionKeys | None = None
+    ) -> None:
+        """Take note of where an authentic handshake message came from.
+
+        ``only_by``: what still comes under older keys is from another gateway.
+        """
         if udp_peer.address is not None and udp_peer.address.host != address.host:
             self._links.note_move(udp_peer.slotted.slot, str(udp_peer.address), str(address))
         self._move(udp_peer, address)
-        self.send_endpoint(udp_peer)
+        self.send_endpoint(udp_peer, 0 if only_by is None else only_by.local_index)
 
-    def send_endpoint(self, udp_peer: UdpPeer) -> None:
+    def send_endpoint(self, udp_peer: UdpPeer, only_by: int = 0) -> None:
         """Tell the link-reader where the peer is, if that is known."""
         if udp_peer.address is not None:
             packed = udp_peer.address.pack()
-            self._lane.send("link-reader", SetEndpoint(udp_peer.slotted.slot, packed))
+            self._lane.send("link-reader", SetEndpoint(udp_peer.slotted.slot, packed, only_by))
 
     def leave_socket(self, index: int) -> list[UdpPeer]:
         """Reach the peers of a socket by other ones; return those that are connected."""

@@ -133,7 +133,7 @@ static void of_peers(struct loop *loop, uint8_t which, unsigned slot, uint32_t n
         loop_clear_reach(loop, slot);
         break;
     case 6:
-        loop_set_endpoint(loop, slot, &endpoint);
+        loop_set_endpoint(loop, slot, &endpoint, number);
         break;
     default:
         loop_await_reply(loop, slot, number);

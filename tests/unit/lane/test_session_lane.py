@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from fastun.lane.messages import AddSocket, RemoveSocket, SendKeepalive, SetEndpoint
+from fastun.lane.endpoint_messages import SetEndpoint
+from fastun.lane.messages import AddSocket, RemoveSocket, SendKeepalive
 from fastun.lane.session_lane import LanesBySlot, of_slot
 from tests.support.recording_lane import RecordingLane
 

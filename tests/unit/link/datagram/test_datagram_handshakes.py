@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from fastun.endpoint import Endpoint
-from fastun.lane.messages import AddReceivingKey, AttachLink, AwaitReply, SetEndpoint, SetSendingKey
+from fastun.lane.endpoint_messages import SetEndpoint
+from fastun.lane.messages import AddReceivingKey, AttachLink, AwaitReply, SetSendingKey
 from fastun.native import Aead, has_aes_instructions
 from fastun.peers.peer import Peer
 from fastun.session import cookies, messages, primitives

@@ -10,12 +10,12 @@ import pytest
 import structlog
 from msgspec import structs
 
+from fastun.lane.endpoint_messages import SetEndpoint
 from fastun.lane.messages import (
     AddReceivingKey,
     AttachLink,
     AwaitReply,
     SendKeepalive,
-    SetEndpoint,
     SetGateKeys,
     SetPacketMax,
     SetSendingKey,

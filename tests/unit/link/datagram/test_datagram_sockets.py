@@ -11,7 +11,8 @@ import pytest
 
 from fastun.host.sockets import binding
 from fastun.host.sockets.address import EndpointAddress
-from fastun.lane.messages import RemoveSocket, SendKeepalive, SetEndpoint
+from fastun.lane.endpoint_messages import SetEndpoint
+from fastun.lane.messages import RemoveSocket, SendKeepalive
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.socket_passing import SocketPassing
 from fastun.link.datagram.sockets import UdpSockets
