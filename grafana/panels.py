@@ -212,8 +212,8 @@ FAULTS = Row(
             "Host",
             "Whether the device is up, the configuration in effect as it was last read, the "
             "tunnel's DNS answering and the fleet's directory followed (with its changes and "
-            "failed attempts a second), and repairs a second of what other programs have removed "
-            "of addresses, routes and rules.",
+            "failed attempts a second), a drain that is on, and repairs a second of what other "
+            "programs have removed of addresses, routes and rules.",
             "Device 0: bring it up with 'ip link set'. DNS 0: FastunDnsDown. Fleet 0: "
             "FastunFleetDown. Repairs without end: another program manages the same interface; "
             "the log names what it removes.",
@@ -223,6 +223,7 @@ FAULTS = Row(
                 ("min(fastun_config_last_reload_successful{$at})", "configuration"),
                 ("fastun_dns_up{$at}", "DNS"),
                 ("fastun_fleet_up{$at}", "fleet"),
+                ("fastun_draining{$at}", "draining"),
                 ("fastun_fleet_peers_left_out{$at}", "peers left out"),
                 (rate("fastun_fleet_changes_total"), "changes"),
                 (rate("fastun_fleet_failures_total"), "failures"),

@@ -19,6 +19,7 @@ from fastun.command.bench_cli import bench
 from fastun.command.capture_cli import capture
 from fastun.command.completion import completion, interface_names, peer_names
 from fastun.command.disconnect_cli import disconnect
+from fastun.command.drain_cli import drain
 from fastun.command.fleet_cli import fleet
 from fastun.command.grafana_cli import grafana
 from fastun.command.key_cli import key, keygen, pubkey
@@ -257,6 +258,7 @@ for command in (
     capture,
     completion,
     disconnect,
+    drain,
     fleet,
     grafana,
     install_service,

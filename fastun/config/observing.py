@@ -1,13 +1,11 @@
 """What others see of a gateway: the metrics address, and the log."""
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from fastun import endpoint
 from fastun.config.sources import Sources
-from fastun.config.vocabulary import LOG_FORMATS, LOG_LEVELS, LogFormat
+from fastun.config.vocabulary import LOG_FORMATS, LOG_LEVELS, LogFormat, one_of
 from fastun.errors import ConfigError, quote
-
-_Choice = TypeVar("_Choice", bound=str)
 
 
 class LogSettings(NamedTuple):
@@ -44,11 +42,3 @@ def metrics(sources: Sources) -> tuple[str, int] | None:
     if port is None:
         raise ConfigError(f"{where}: {quote(text)} has no port; write HOST:PORT, or off")
     return host, port
-
-
-def one_of(choices: tuple[_Choice, ...], value: str, where: str) -> _Choice:
-    """Return the value that is one of some words; raise ConfigError."""
-    for choice in choices:
-        if choice == value:
-            return choice
-    raise ConfigError(f"{where}: {quote(value)} is not one of {', '.join(choices)}")

@@ -12,6 +12,7 @@ from fastun.config import terms
 from fastun.config.document import LimitTable, PeerSection, QuotaTable, Secret
 from fastun.config.networks import parse_networks
 from fastun.config.ranges import KEEPALIVE_MAX_S
+from fastun.config.vocabulary import ENDPOINT_ORDERS, EndpointOrder, one_of
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers.peer import Peer, is_name
@@ -133,9 +134,14 @@ def parse_peer(section: PeerSection, where: Where, directory: Path, mode: Mode) 
         ),
         allowed_ips=parse_networks(section.allowed_ips or (), where("allowed_ips")),
         endpoints=parse_endpoints(section, where),
+        endpoint_order=_order(section.endpoint_order, where),
         keepalive_s=parse_keepalive(section.keepalive or 0, where("keepalive")),
         terms=_terms(section, where, mode),
     )
+
+
+def _order(text: str | None, where: Where) -> EndpointOrder:
+    return "listed" if text is None else one_of(ENDPOINT_ORDERS, text, where("endpoint_order"))
 
 
 def _terms(section: PeerSection, where: Where, mode: Mode) -> Terms:

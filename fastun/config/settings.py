@@ -33,7 +33,7 @@ from fastun.config.interface import (
 )
 from fastun.config.kill_switch import kill_switch
 from fastun.config.lanes import lanes
-from fastun.config.observing import LogSettings, one_of
+from fastun.config.observing import LogSettings
 from fastun.config.push_settings import Pushed
 from fastun.config.remarks import remarks
 from fastun.config.sources import Options, Sources
@@ -47,6 +47,7 @@ from fastun.config.vocabulary import (
     Role,
     Table,
     Wire,
+    one_of,
 )
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote

@@ -1,10 +1,18 @@
 """The words that a configuration may use, as types, and as tuples for whatever lists them."""
 
-from typing import Final, Literal, get_args
+from typing import Final, Literal, TypeVar, get_args
 
-from fastun.vocabulary import LogFormat, LogLevel, Mode, Role, Wire
+from fastun.errors import ConfigError, quote
+from fastun.vocabulary import EndpointOrder, LogFormat, LogLevel, Mode, Role, Wire
 
-__all__ = ["LogFormat", "LogLevel", "Mode", "Role", "Wire"]  # of others, and all that follows
+__all__ = [
+    "EndpointOrder",
+    "LogFormat",
+    "LogLevel",
+    "Mode",
+    "Role",
+    "Wire",
+]  # of others, and all that follows
 
 # "auto": routes to what is behind the peers, a default route apart from the main table, as
 # wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table. "all":
@@ -27,3 +35,14 @@ WIRES: Final[tuple[Wire, ...]] = get_args(Wire)
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)
+ENDPOINT_ORDERS: Final[tuple[EndpointOrder, ...]] = get_args(EndpointOrder)
+
+_Choice = TypeVar("_Choice", bound=str)
+
+
+def one_of(choices: tuple[_Choice, ...], value: str, where: str) -> _Choice:
+    """Return the value that is one of some words; raise ConfigError."""
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise ConfigError(f"{where}: {quote(value)} is not one of {', '.join(choices)}")

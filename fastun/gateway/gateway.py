@@ -25,7 +25,7 @@ from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.late_networks import LateNetworks
 from fastun.gateway.life import Life
-from fastun.gateway.link_tasks import link_tasks
+from fastun.gateway.link_tasks import link_tasks, moves_of
 from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.peer_watch import PeerWatch
@@ -46,7 +46,9 @@ from fastun.link import hello
 from fastun.link.attempts import Attempts
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.datagram.sockets import UdpSockets, open_for
+from fastun.link.draining import Draining
 from fastun.link.ended import Ended
+from fastun.link.endpoint_health import EndpointHealth
 from fastun.link.endpoint_watch import EndpointWatch
 from fastun.link.established import Established
 from fastun.link.inside import Inside
@@ -114,6 +116,7 @@ class Gateway:
         self.pushed_settings = PushedSettings(
             settings, device, self.peer_slots.push_keepalive, outer.addresses
         )
+        self.moves = moves_of(self)
         self.push_updates = PushUpdates(
             self.links,
             self.peer_sync.push_to if settings.role == "serve" else None,
@@ -134,7 +137,8 @@ class Gateway:
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
         names = Names(lookup, outer.place)
-        self.outside = Outside(names, inside, sockets, attempts, kill_switch)
+        health = EndpointHealth(self.peer_sync.own.public)
+        self.outside = Outside(names, inside, sockets, attempts, health, kill_switch)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
@@ -147,7 +151,6 @@ class Gateway:
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
         self._local_end = functools.partial(LocalEnd, constants=constants, files=supplies.files)
-        self._log = log.get("gateway")
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -171,6 +174,8 @@ class Gateway:
         self, stack: contextlib.AsyncExitStack, observed: Observed, life: Life
     ) -> None:
         self.device.follow(life.fail)
+        if isinstance(self.moves, Draining):
+            self.moves.on_end = life.finish
         stack.callback(self.outside.inside.close)
         stack.callback(self.outside.names.close)
         life.on_hang_up = await stack.enter_async_context(observed(self))
@@ -196,6 +201,7 @@ class Gateway:
             LateNetworks(self.device, self.peer_sync, self.push_updates).run(),
             *dns_checks(self.settings, self.device, self.links.by_slot),
             OuterEndpoints(self).run(),
+            self.moves.run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
         await stack.enter_async_context(life.running(self._say_up()))
@@ -204,7 +210,7 @@ class Gateway:
 
     async def _say_up(self) -> None:
         await self.listening.all_bound.wait()
-        self._log.info(
+        log.get("gateway").info(
             "up",
             interface=self.settings.interface,
             addresses=" ".join(map(str, self.settings.addresses)) or "none",
@@ -212,9 +218,9 @@ class Gateway:
             **self._own_key(),
         )
         for line in full_tunnel.not_routed(self.settings):
-            self._log.warning(line)
+            log.get("gateway").warning(line)
         for line in self.peer_sync.first_steps():
-            self._log.info(line)
+            log.get("gateway").info(line)
 
     def _own_key(self) -> dict[str, str]:
         if self.settings.wire != "wireguard":
@@ -236,7 +242,7 @@ class Gateway:
         sessions = (
             None
             if self.sessions is None
-            else Sessions(self.sessions, self.datagrams, self.push_updates)
+            else Sessions(self.sessions, self.datagrams, self.push_updates, self.moves)
         )
         return Reports(
             Interface(self.settings.interface, self.device.fds[0]),
@@ -256,6 +262,7 @@ class Gateway:
         """
         if not isinstance(self.handshaker, SealedHandshaker):
             return
+        self.handshaker.exchange.admits = self.moves.admits
         end = self._local_end(
             settings=self.settings,
             lane=self.lanes.udp,
@@ -264,6 +271,7 @@ class Gateway:
             inside=self.outside.inside,
             names=self.outside.names,
             attempts=self.outside.attempts,
+            health=self.outside.health,
             inner_mtu=self.device.inner_mtu,
             counts=self.session_counts,
         )

@@ -29,6 +29,13 @@ class Life:
         """Wait for the end. Raises FastunError: the failure that it was."""
         await self._ended
 
+    def finish(self, why: str) -> None:
+        """End as by a request to stop."""
+        ending.ask(why)
+        if not self._ended.done():
+            self._log.info("stopping", reason=why)
+            self._ended.set_result(None)
+
     def fail(self, error: FastunError) -> None:
         """End by a failure; one after the request to stop is said, and does not count.
 

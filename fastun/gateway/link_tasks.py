@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fastun.config.settings import Settings
 from fastun.endpoint import Endpoint
 from fastun.host.process.gateway_device import GatewayDevice
 from fastun.lane.lanes import Lanes
 from fastun.link.datagram.sessions import DatagramSessions
+from fastun.link.draining import Draining
 from fastun.link.listening import Listening
 from fastun.link.names import refuse_missing
 from fastun.link.outside import Outside
@@ -24,7 +25,11 @@ from fastun.link.stream.dialler import Dialler
 from fastun.link.stream.half_open import make_way
 from fastun.link.stream.handshake import Handshaker
 from fastun.link.stream.owner import StreamOwner
+from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import LinkTable
+
+if TYPE_CHECKING:
+    from fastun.link.leaving import Leaving
 
 
 class LinkOwner(StreamOwner, Protocol):
@@ -37,7 +42,9 @@ class LinkOwner(StreamOwner, Protocol):
     outside: Outside
     listening: Listening
     handshaker: Handshaker
+    sessions: StreamSessions | None
     datagrams: DatagramSessions | None
+    moves: Draining | Leaving
     counts: ConnectionCounts
 
 
@@ -53,7 +60,12 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
     if streams and settings.role == "connect":
         wanted, choices = _stream_wanted(owner)
         dialler = Dialler(
-            lambda: _streams(owner.settings), owner.handshaker, owner, outside, wanted
+            lambda: _streams(owner.settings),
+            owner.handshaker,
+            owner,
+            outside,
+            wanted,
+            is_to_leave=owner.moves.is_asked,
         )
         return [*tasks, *choices, dialler.run(), *_beside(owner)]
     if owner.datagrams is not None:
@@ -75,6 +87,15 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         if settings.fwmark:
             tasks.append(_make_way(owner))
     return tasks
+
+
+def moves_of(owner: LinkOwner) -> Draining | Leaving:
+    """Return what has peers go to other gateways, or goes there itself."""
+    if owner.settings.role == "serve":
+        return Draining(owner)
+    from fastun.link.leaving import Leaving  # noqa: PLC0415 (of a client alone)
+
+    return Leaving(owner)
 
 
 def _beside(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
@@ -118,4 +139,5 @@ def _stream_wanted(
         always.set()
         return always, []
     preference = Preference(owner.lanes.udp, owner.links, owner.datagrams, slot=0)
+    preference.is_to_leave = owner.moves.is_asked
     return preference.wants_stream, [preference.run()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import singledispatchmethod
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -39,6 +39,10 @@ from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import WORKER_DIED, LinkTable
 from fastun.native import UdpAddress
 from fastun.native.loop import OffloadKind
+
+if TYPE_CHECKING:
+    from fastun.link.draining import Draining
+    from fastun.link.leaving import Leaving
 
 # Which workers report what. One in an attacker's hands may send any message; it has no say about
 # what only another can know, such as what a peer pushes.
@@ -74,6 +78,7 @@ class Sessions(msgspec.Struct, frozen=True):
     streams: StreamSessions
     datagrams: DatagramSessions | None
     updates: PushUpdates
+    moves: Draining | Leaving
 
 
 class UnexpectedMessage(Exception):  # noqa: N818 (it is the message that is unexpected)
@@ -213,7 +218,9 @@ class Reports:
     @handle.register
     def _control_came(self, message: ControlCame) -> None:
         slot, index, sealed = message.slot, message.index, self._sealed(message)
-        if sealed.updates.receive(slot, message.message):  # and it proves that the key is theirs
+        if sealed.updates.receive(slot, message.message) or sealed.moves.receive(
+            slot, index, message.message
+        ):  # and it proves that the key is theirs
             self._key_confirmed(KeyConfirmed(slot, 0, index))
         elif sealed.datagrams is not None:
             sealed.datagrams.on_control(slot, index, message.message)

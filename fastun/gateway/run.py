@@ -141,6 +141,7 @@ async def observed(
                 functools.partial(
                     CaptureService, Captures(gateway.lanes, gateway.peer_slots), settings.mode
                 ),
+                drain=gateway.moves.order,
             )
         )
         await stack.enter_async_context(manager.following(gateway, viewer.health))

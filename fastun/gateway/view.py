@@ -20,6 +20,7 @@ from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.fleet_watch import FleetView
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
+from fastun.link.draining import DrainView
 from fastun.link.last_error import LastError, Reason
 from fastun.native import Confined, MacAddress, TcpInfo, Waiting
 from fastun.peers.terms import Terms
@@ -211,6 +212,7 @@ class GatewayView(msgspec.Struct, frozen=True):
     paths: PathCounts | None
     health: Health
     fleet: FleetView | None = None
+    drain: DrainView | None = None  # while it is drained
 
     def workers(self) -> Iterator[tuple[LaneView, WorkerView]]:
         """Yield every worker with its lane."""
@@ -233,6 +235,7 @@ class Health(msgspec.Struct, frozen=True):
     waits_for: tuple[str, ...] = ()  # what it is to listen on and cannot yet
     device_fault: str = ""  # why the host is not as the device needs it
     dns_fault: str = ""  # why names are not looked up as they should be
+    draining: str = ""  # how far that is
 
     def not_healthy(self) -> str:
         """Return why the gateway does not do its work; empty where it does."""
@@ -242,6 +245,8 @@ class Health(msgspec.Struct, frozen=True):
         """Return why traffic cannot pass, or not from everywhere; empty where it can."""
         if self.workers_down:
             return self.not_healthy()
+        if self.draining:
+            return self.draining
         if self.device_fault:
             return self.device_fault
         if self.needs_link and not self.is_linked:

@@ -50,7 +50,9 @@ if TYPE_CHECKING:
     from fastun.lane.lanes import Lanes
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.datagram.sockets import UdpSockets
+    from fastun.link.draining import Draining, DrainView
     from fastun.link.key_exchange import SessionCounts as CountedSessions
+    from fastun.link.leaving import Leaving
     from fastun.link.listening import Listening
     from fastun.link.outside import Outside
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
@@ -76,6 +78,7 @@ class Running(Protocol):
     listening: Listening
     outside: Outside
     datagrams: DatagramSessions | None
+    moves: Draining | Leaving
     session_counts: CountedSessions
     started: float
 
@@ -120,6 +123,7 @@ class Viewer:
             waits_for=gateway.listening.waits_for(),
             device_fault=gateway.device.fault,
             dns_fault=gateway.device.name_servers.state.fault,
+            draining=_draining(gateway.moves.view),
         )
 
     def close(self) -> None:
@@ -158,6 +162,7 @@ class Viewer:
             paths=_path_counts(gateway.datagrams),
             health=self.health(),
             fleet=None if (fleet := gateway.peer_sync.fleet) is None else fleet.view(),
+            drain=gateway.moves.view,
         )
 
     def _peer(self, slotted: SlottedPeer, link: LinkView | None) -> PeerView:
@@ -212,6 +217,10 @@ def _configuration(gateway: Running, read: ReadFile) -> Configuration:
 def _state_dir(settings: Settings) -> str | None:
     has_directory = settings.role == "serve" and settings.wire == "wireguard"
     return str(settings.state_dir.absolute()) if has_directory else None
+
+
+def _draining(drain: DrainView | None) -> str:
+    return "" if drain is None else f"draining, {drain.n_connected} of {drain.n_before} peers left"
 
 
 def _link(link: Link, lanes: list[int]) -> LinkView:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 import msgspec
 
@@ -103,6 +103,12 @@ class Ability(StrEnum):
         ),
         False,
     )
+    # It goes to another of its endpoints when a gateway that is drained asks it (leaving.py).
+    GOES_ELSEWHERE = (
+        "goes_elsewhere",
+        lambda settings: settings.role == "connect" and settings.wire == "wireguard",
+        False,
+    )
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +128,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     abilities: frozenset[Ability] = frozenset(each for each in Ability if each.unsaid)
     push: Push | None = None
 
+
+# Of those that came later: a server's hello, which pushes, has no bytes to spare for "no".
+_SAID_IF_HAD: Final = frozenset({Ability.GOES_ELSEWHERE})
 
 _OF_SEVERAL = {"lanes": 1, "lane": 0, "bundle": 0}
 
@@ -165,7 +174,11 @@ def encode(hello: Hello) -> bytes:
     for key, unsaid in _OF_SEVERAL.items():  # a side that has one lane says what older ones say
         if fields[key] == unsaid:
             del fields[key]
-    said = {str(ability): ability in hello.abilities for ability in Ability}
+    said = {
+        str(ability): ability in hello.abilities
+        for ability in Ability
+        if ability in hello.abilities or ability not in _SAID_IF_HAD
+    }
     return TYPE + codec.pack({**fields, **said})
 
 

@@ -50,6 +50,7 @@ class KeyExchange:
         self.hello_for = hello_for
         self._timestamps = timestamps or Timestamps()
         self.on_session: Callable[[SlottedPeer], None] = lambda _: None
+        self.admits: Callable[[SlottedPeer], bool] = lambda _: True  # to a session
         self.results: Counter[str] = Counter(dict.fromkeys(("ok", *Refusal), 0))
 
     # -- as the initiator ---------------------------------------------------------------------
@@ -97,6 +98,8 @@ class KeyExchange:
     ) -> SlottedPeer:
         if slotted is None:
             raise HandshakeError(Refusal.UNKNOWN_PEER)
+        if not self.admits(slotted):
+            raise HandshakeError(Refusal.DRAINING)
         slotted.guard.admit(consumed.timestamp, clock.boottime_s())
         return self.peer_slots.in_slot(slotted)
 

@@ -8,6 +8,7 @@ from fastun.config.settings import Settings
 from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.session_lane import SessionLane
 from fastun.link.attempts import Attempts
+from fastun.link.endpoint_health import EndpointHealth
 from fastun.link.inside import Inside
 from fastun.link.key_exchange import KeyExchange, SessionCounts
 from fastun.link.names import Names
@@ -33,4 +34,5 @@ class LocalEnd(msgspec.Struct, frozen=True, kw_only=True):
     constants: TimerConstants
     counts: SessionCounts
     attempts: Attempts = msgspec.field(default_factory=Attempts)
+    health: EndpointHealth = msgspec.field(default_factory=EndpointHealth)
     files: StateFiles | None = None

@@ -13,10 +13,11 @@ succeeded last is what is sent by, on both sides.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from fastun.lane.session_lane import SessionLane
 from fastun.link.datagram.sessions import DatagramSessions
-from fastun.link.table import LinkTable
+from fastun.link.table import Link, LinkTable
 from fastun.pace import PACE
 from fastun.session import clock
 
@@ -46,6 +47,8 @@ class Preference:
     ) -> None:
         """Decide between ``sessions`` and streams."""
         self.wants_stream = asyncio.Event()
+        self.is_to_leave: Callable[[Link | None], bool] = lambda _: False
+        self._leaves_since_s: float | None = None
         self._lane = lane
         self._links = links
         self._sessions = sessions
@@ -78,6 +81,9 @@ class Preference:
 
     def _look(self, now_s: float) -> None:
         self._learn_patience()
+        if self._leaves_in_vain(now_s):
+            self.wants_stream.set()
+            return
         unanswered_s = self._unanswered_s(now_s)
         if unanswered_s >= self._doubt_after_s + HANDSHAKE_ANSWER_S:
             self.wants_stream.set()
@@ -86,6 +92,16 @@ class Preference:
         if unanswered_s >= self._doubt_after_s:
             self._doubted_s = self._doubted_s or now_s
             self._sessions.doubt(self._slot)
+
+    def _leaves_in_vain(self, now_s: float) -> bool:
+        """Return whether the gateway is to be left, and no other has answered on UDP so far."""
+        link = self._links.by_slot.get(self._slot)
+        if link is None or not self.is_to_leave(link):
+            self._leaves_since_s = None
+            return False
+        if self._leaves_since_s is None:
+            self._leaves_since_s = now_s
+        return now_s - self._leaves_since_s >= HANDSHAKE_ANSWER_S
 
     def _learn_patience(self) -> None:
         n_received = self._lane.peers.read(self._slot, "receive_packets")

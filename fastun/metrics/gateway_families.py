@@ -253,6 +253,13 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         readings.of_fleet(lambda fleet: fleet.left_out),
     ),
     Family(
+        "fastun_draining",
+        "gauge",
+        (),
+        "1 while this server is drained ('fastun drain'), else 0; only of servers.",
+        readings.draining,
+    ),
+    Family(
         "fastun_log_lines_dropped_total",
         "counter",
         ("reason",),

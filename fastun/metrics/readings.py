@@ -213,6 +213,12 @@ def dns_up(source: Source) -> Samples:
         yield (), not source.gateway.device.dns.fault
 
 
+def draining(source: Source) -> Samples:
+    """Yield whether a server is drained."""
+    if source.gateway.configuration.role == "serve":
+        yield (), source.gateway.drain is not None
+
+
 def of_fleet(read_value: Callable[[FleetView], float]) -> Read:
     """Return what reads a number of the fleet's directory, where the gateway belongs to one."""
 

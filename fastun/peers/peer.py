@@ -13,7 +13,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers.terms import USUAL, Terms
-from fastun.vocabulary import Mode
+from fastun.vocabulary import EndpointOrder, Mode
 
 # A name is a metric label, a file name and an argument: in none of the three does it need quotes,
 # and no command takes it for an option. 64 is enough for a host name's longest label (63).
@@ -27,7 +27,7 @@ Address = IPv4Interface | IPv6Interface  # With the length of its network, as a 
 class Peer:
     """One peer. Keys are 32 bytes; no pre-shared key is None; `keepalive_s` 0 is off.
 
-    `endpoints` are for the side that dials, to be tried in their order.
+    `endpoints` are for the side that dials, to be tried in their order, or in one of its own.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Peer:
     preshared_key: bytes | None = field(default=None, repr=False)
     allowed_ips: tuple[Network, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    endpoint_order: EndpointOrder = "listed"
     keepalive_s: int = 0
     terms: Terms = USUAL
 

@@ -16,6 +16,7 @@ class Refusal(StrEnum):
     BAD_STATIC = "bad_static"  # the initiator's public key does not open
     BAD_TIMESTAMP = "bad_timestamp"  # the initiator does not hold that key's private half
     UNKNOWN_PEER = "unknown_peer"  # authentic, but no peer of ours
+    DRAINING = "draining"  # authentic, but this gateway is drained, and begins no session
     NO_SLOT = "no_slot"  # authentic, but as many peers are connected as can be
     REPLAYED_TIMESTAMP = "replayed_timestamp"  # not newer than the peer's last
     TOO_SOON = "too_soon"  # within 20 ms of the peer's last

@@ -7,8 +7,9 @@
 "peers-changed" makes the gateway read the peer directory before it replies, with the status too.
 "reload" makes it apply what has changed in its file; it answers when that is in effect.
 "capture", with what is wanted, brings descriptors with its reply (capture_service.py); the capture
-lasts as long as the connection. A connection carries one request and one reply. The protocol and
-its client are here, the gateway's side is in fastun.status.server.
+lasts as long as the connection. "drain" begins that or cancels it, and is answered by the status. A
+connection carries one request and one reply. The protocol and its client are here, the gateway's
+side is in fastun.status.server.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ REQUEST_BYTES_MAX = 64 * 1024
 # announces more than this is not a gateway.
 REPLY_BYTES_MAX = 16 * 1024 * 1024
 
-COMMANDS = ("status", "peers-changed", "reload", "capture")
+COMMANDS = ("status", "peers-changed", "reload", "capture", "drain")
 
 # A large file takes a second to read, a host's resolver some to be changed.
 RELOAD_TIMEOUT_S = 60.0
@@ -59,11 +60,18 @@ class CaptureWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     snap_length: int
 
 
+class DrainWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """In which time all peers are to have left; None: they may stay."""
+
+    timeout_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] | None
+
+
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a client asks; ``capture`` goes with that command."""
+    """What a client asks; ``capture`` and ``drain`` go with these commands."""
 
     command: str
     capture: CaptureWanted | None = None
+    drain: DrainWanted | None = None
 
 
 class Reloaded(msgspec.Struct, frozen=True):
@@ -181,6 +189,20 @@ def capture(path: Path, wanted: CaptureWanted) -> tuple[socket.socket, CaptureBe
             raise _fault(path, reply)
         undo.pop_all()
         return connection, reply.capture, fds
+
+
+def drain(path: Path, timeout_s: float | None) -> Status:
+    """Have the gateway at ``path`` drained in that time, for None no more; return its status.
+
+    Raises ConfigError where it cannot be, and RuntimeFailure.
+    """
+    wanted = Request("drain", drain=DrainWanted(timeout_s))
+    with _explained(path):
+        encoded = _exchange(path, codec.pack(wanted), EXCHANGE_TIMEOUT_S)
+        reply = codec.unpack_printable(encoded, Reply, REPLY_BYTES_MAX)
+    if reply.status is None:
+        raise _fault(path, reply)
+    return reply.status
 
 
 def _fault(path: Path, reply: Reply) -> FastunError:

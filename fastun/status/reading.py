@@ -18,12 +18,14 @@ from fastun.gateway.view import (
     WorkerView,
 )
 from fastun.link import last_error as link_errors
+from fastun.link.draining import DrainView
 from fastun.native import Confined, MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Confinement,
     Direction,
     DnsStatus,
+    DrainStatus,
     FleetStatus,
     ForwardStatus,
     LaneStatus,
@@ -79,6 +81,7 @@ def read_status(view: GatewayView) -> Status:
         lanes=[_lane(lane) for lane in view.lanes],
         confinement=_confinement(view),
         fleet=None if view.fleet is None else _fleet(view.fleet),
+        drain=None if view.drain is None else _drain(view.drain),
     )
 
 
@@ -90,6 +93,16 @@ def _fleet(fleet: FleetView) -> FleetStatus:
         looked_unix_seconds=fleet.looked,
         left_out=fleet.left_out,
         why_left_out=list(fleet.why_left_out),
+    )
+
+
+def _drain(drain: DrainView) -> DrainStatus:
+    return DrainStatus(
+        until_unix_seconds=drain.until,
+        before=drain.n_before,
+        connected=drain.n_connected,
+        staying=drain.n_staying,
+        unaware=drain.n_unaware,
     )
 
 

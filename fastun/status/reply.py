@@ -200,6 +200,20 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     why_left_out: list[str]
 
 
+class DrainStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway that is drained: it ends at ``until_unix_seconds`` or when no peer is connected.
+
+    ``before`` peers were connected when that began, and ``connected`` are. Of these ``staying``
+    have no other endpoint, and ``unaware`` cannot be asked to go: an older version, or WireGuard.
+    """
+
+    until_unix_seconds: float
+    before: int
+    connected: int
+    staying: int
+    unaware: int
+
+
 class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     """What the workers of a gateway are confined to, and in ``gateway`` what it is itself.
 
@@ -223,7 +237,8 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
     where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
     nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
-    ``fleet`` is null where the peer directory is the gateway's own.
+    ``fleet`` is null where the peer directory is the gateway's own, ``drain`` where it is not
+    drained.
     ``host_pid`` is the process that changes the host, null of an older version's gateway.
     """
 
@@ -235,6 +250,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     kill_switch: KillSwitch = "off"
     dns: DnsStatus | None = None
     fleet: FleetStatus | None = None
+    drain: DrainStatus | None = None
 
 
 class Status(HostStatus, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Confinement,
         Direction,
         DnsStatus,
+        DrainStatus,
         FleetStatus,
         ForwardStatus,
         LaneStatus,
@@ -169,6 +170,8 @@ def _around(status: Status, now: float) -> Iterator[tuple[str, Text | str]]:
             "config",
             Text(f"not reloaded: {status.reload_error}; as it was read {since} ago", "yellow"),
         )
+    if status.drain is not None:
+        yield "drain", Text(drained(status.drain, now), style="yellow")
     if said := _host(status):
         yield "host", said
     if status.fleet is not None:
@@ -177,6 +180,16 @@ def _around(status: Status, now: float) -> Iterator[tuple[str, Text | str]]:
         yield "forward", _forwarding(status.forward)
     if status.kill_switch != "off":
         yield "kill switch", kill_switch.WORDS[status.kill_switch]
+
+
+def drained(drain: DrainStatus, now: float) -> str:
+    """Return how far it is, in words."""
+    said = f"{drain.connected} of {drain.before} peers left"
+    if drain.staying:
+        said += f"; {drain.staying} with no other endpoint"
+    if drain.unaware:
+        said += f"; {drain.unaware} that cannot be asked"
+    return f"{said}; ends in {max(0, round(drain.until_unix_seconds - now))} s at the latest"
 
 
 def _confined(what: Confinement) -> Text:

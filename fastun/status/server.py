@@ -15,12 +15,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fastun import codec
 from fastun.bounded_server import CLIENTS_MAX, EXCHANGE_TIMEOUT_S, BoundedServer
-from fastun.errors import FastunError
+from fastun.errors import ConfigError, FastunError
 from fastun.gateway.view import TakeView, ViewClosedError
 from fastun.host import run_directory
 from fastun.status import control
 from fastun.status.capture_service import CaptureService
-from fastun.status.control import COMMANDS, REQUEST_BYTES_MAX, Reply, Request
+from fastun.status.control import (
+    COMMANDS,
+    REQUEST_BYTES_MAX,
+    DrainWanted,
+    Reply,
+    Request,
+)
 from fastun.status.reading import read_status
 
 if TYPE_CHECKING:
@@ -38,10 +44,12 @@ async def serve(
     refresh_peers: Callable[[], None],
     reload: Callable[[], Coroutine[None, None, Reloaded]],
     captures: Callable[[asyncio.AbstractEventLoop], CaptureService],
+    *,
+    drain: Callable[[float | None], None],
 ) -> AsyncIterator[None]:
     """Answer on the socket of ``listening`` as long as the context lasts.
 
-    ``refresh_peers`` and ``reload`` run on the event loop, which ``captures`` is given.
+    ``refresh_peers``, ``reload`` and ``drain`` run on the event loop, which ``captures`` is given.
 
     Raises RuntimeFailure when the run directory cannot be used, or another gateway uses the socket.
     """
@@ -56,8 +64,14 @@ async def serve(
     def reload_and_wait() -> Reloaded:
         return asyncio.run_coroutine_threadsafe(reload(), loop).result(control.RELOAD_TIMEOUT_S)
 
+    def drain_and_wait(wanted: DrainWanted) -> None:
+        async def order() -> None:
+            drain(wanted.timeout_s)
+
+        asyncio.run_coroutine_threadsafe(order(), loop).result(EXCHANGE_TIMEOUT_S)
+
     async with listening as listener:
-        calls = _Calls(take_view, refresh_and_wait, reload_and_wait, captures(loop))
+        calls = _Calls(take_view, refresh_and_wait, reload_and_wait, captures(loop), drain_and_wait)
         server = _Server(listener, calls)
         server.start()
         try:
@@ -73,6 +87,7 @@ class _Calls(NamedTuple):
     refresh_peers: Callable[[], None]
     reload: Callable[[], Reloaded]
     captures: CaptureService
+    drain: Callable[[DrainWanted], None]
 
 
 class _Server(BoundedServer, socketserver.UnixStreamServer):
@@ -96,12 +111,24 @@ class _Server(BoundedServer, socketserver.UnixStreamServer):
             return self._reloaded()
         if request.command == "capture":
             return self._captured(connection, request)
-        if request.command == "peers-changed":
-            self._calls.refresh_peers()
+        return self._status_after(request)
+
+    def _status_after(self, request: Request) -> Reply:
         try:
+            if request.command == "peers-changed":
+                self._calls.refresh_peers()
+            if request.command == "drain":
+                self._drain(request)
             return Reply(status=read_status(self._calls.take_view()))
         except ViewClosedError:
             return Reply(error="it is stopping")
+        except FastunError as error:
+            return Reply(error=str(error), exit_code=error.exit_code)
+
+    def _drain(self, request: Request) -> None:
+        if request.drain is None:
+            raise ConfigError("to drain it within which time?")
+        self._calls.drain(request.drain)
 
     def _reloaded(self) -> Reply:
         try:

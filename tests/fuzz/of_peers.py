@@ -17,8 +17,9 @@ from fastun import codec
 from fastun.config.push import Push
 from fastun.host.dns import marked_dns
 from fastun.host.dns.resolved import NoSuchNameError, NotYetError
-from fastun.link import hello, push_updates
+from fastun.link import drain_messages, hello, push_updates
 from fastun.link.datagram import goodbye, hints, probe, unreachable
+from fastun.link.drain_messages import Drain, DrainTaken
 from fastun.link.hello import Ability, Hello, HelloError
 from fastun.link.push_updates import PushUpdates
 from fastun.link.stream import framing
@@ -52,6 +53,7 @@ WORDS = (
     *map(str, Ability),
     *Push.__struct_fields__,
     *("push_update", "push_taken", "number", "goodbye", "probe", "probed", "padding"),
+    *("elsewhere", "drain", "drain_taken"),
     *("tun", "tap", "tcp", "udp", hello.CHACHA, hello.AES, "10.0.0.1/24", "0.0.0.0/0", "fd00::/8"),
     *("10.1.0.0/16", "::/0", "10.0.0.53", "example.net", "~example.net", "fe80::1%eth0", "\x1b[2J"),
 )
@@ -87,7 +89,9 @@ def control_message(data: bytes) -> None:
     heard = probe.decode(message)
     said = [
         heard is not None,
-        goodbye._is_goodbye(message),
+        goodbye._read(message) is not None,
+        drain_messages.decode(message, Drain) is not None,
+        drain_messages.decode(message, DrainTaken) is not None,
         push_updates._decoded(message, push_updates._Update) is not None,
     ]
     if isinstance(heard, probe.Probe):

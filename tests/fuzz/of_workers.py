@@ -57,7 +57,7 @@ _NO_FD = 2**20  # a device that is gone
 def _reports() -> Reports:
     anything = cast("Any", _Anything())
     updates = cast("Any", SimpleNamespace(receive=lambda *_: False))
-    sessions = Sessions(anything, anything, updates)
+    sessions = Sessions(anything, anything, updates, updates)
     slots = cast("Any", SimpleNamespace(by_slot={}))
     made = Reports(
         Interface("ft0", _NO_FD),

@@ -62,6 +62,7 @@ def serving(
                     refresh,
                     reload,
                     partial(CaptureService, captures, "tun"),
+                    drain=gateway.moves.order,
                 )
                 asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(5)
                 try:

@@ -7,7 +7,7 @@ import socket
 import struct
 from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.gateway.gateway import Gateway
@@ -20,6 +20,7 @@ from fastun.lane.lanes import Lanes
 from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
+from fastun.link.draining import Draining
 from fastun.link.key_exchange import SessionCounts
 from fastun.link.peer_slots import PeerSlots
 from fastun.link.stream.acceptor import ConnectionCounts
@@ -52,6 +53,7 @@ def idle_gateway(settings: Settings | None = None, n_lanes: int = 1) -> Iterator
     )
     peer_slots = PeerSlots(lanes)
     peer_slots.replace([Peer(name=settings.peer_name, public_key=bytes(32))])
+    links = LinkTable(lanes, hello.format_without_peer(settings))
     yield cast(
         "Gateway",
         SimpleNamespace(
@@ -59,7 +61,8 @@ def idle_gateway(settings: Settings | None = None, n_lanes: int = 1) -> Iterator
             started=1.5,
             lanes=lanes,
             device=device,
-            links=LinkTable(lanes, hello.format_without_peer(settings)),
+            links=links,
+            moves=Draining(cast("Any", SimpleNamespace(settings=settings, links=links))),
             peer_slots=peer_slots,
             peer_sync=SimpleNamespace(own=KeyPair(bytes(32), bytes(32)), fleet=None),
             handshaker=None,

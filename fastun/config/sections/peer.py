@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastun.config.quantity import RATES, SIZES
 from fastun.config.ranges import KEEPALIVE_MAX_S
-from fastun.config.sections.base import Int, Secret, Section, described
+from fastun.config.sections.base import Int, Secret, Section, described, one_of
 from fastun.config.terms import BURSTS, NOTE_CHARS_MAX
+from fastun.config.vocabulary import ENDPOINT_ORDERS
 from fastun.peers.terms import TO_MAX
 
 _KEY = "base64 of 32 bytes"
@@ -86,6 +87,17 @@ class PeerSection(Section, frozen=True):
             "Instead of `endpoint`: several. With both kinds `connect` uses UDP while it works,"
             " otherwise TCP.",
             example=["udp://s.example.net", "tcp://s.example.net"],
+        ),
+    ] = None
+    endpoint_order: Annotated[
+        str | None,
+        described(
+            "In which order several endpoints, and the addresses of their names, are tried:"
+            " `listed` as they are written, `spread` in one that each client has of its own, so"
+            " that the clients of a [fleet](fleet.md#clients) are spread over its gateways.",
+            values=one_of(ENDPOINT_ORDERS),
+            unset="`listed`",
+            example="spread",
         ),
     ] = None
     public_key: Annotated[

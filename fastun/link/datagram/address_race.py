@@ -2,6 +2,8 @@
 
     where it was heard --STEP_S--> a first address --STEP_S--> the next ... until one answers
 
+Where the peer has asked to be left (endpoint_health.py) is the last that is tried.
+
 The responder takes the copy that arrives first and refuses the others as replayed, so there is one
 session, and it is where the answer came from (RFC 8305 does so for connections). Two different
 initiations would not do: a responder keeps the last one's keys only. The order changes from one
@@ -20,6 +22,7 @@ from fastun.host.dns.resolved import UnresolvedError
 from fastun.host.sockets.address import EndpointAddress
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.sockets import UdpSockets
+from fastun.link.endpoint_health import EndpointHealth, Key
 from fastun.link.names import Names
 from fastun.link.peer_slots import SlottedPeer
 from fastun.native import UdpAddress
@@ -33,9 +36,10 @@ T = TypeVar("T")
 class AddressRace:
     """The addresses to try. Event loop only."""
 
-    def __init__(self, names: Names, sockets: UdpSockets) -> None:
-        """Look names up by ``names``, to be reached by ``sockets``."""
+    def __init__(self, names: Names, health: EndpointHealth, sockets: UdpSockets) -> None:
+        """Look names up by ``names``, to be tried in the order of ``health``, by ``sockets``."""
         self._names = names
+        self._health = health
         self._sockets = sockets
 
     async def addresses(self, udp_peer: UdpPeer, n: int) -> AsyncGenerator[UdpAddress, None]:
@@ -45,29 +49,33 @@ class AddressRace:
         """
         seen: set[tuple[object, int]] = set()
         heard = self._heard(udp_peer, n)
-        if heard is not None and n % 2 == 0:
+        if heard is not None and n % 2 == 0 and not self._health.is_left(heard.host):
             seen.add((heard.host, heard.port))
             yield heard
         failure: OSError | None = None
-        endpoints = _rotated(endpoints_of(udp_peer.slotted), n)
-        async with contextlib.aclosing(self._resolved(endpoints)) as resolved:
-            async for found in resolved:
-                if isinstance(found, OSError):
-                    failure = failure or found
+        left: list[UdpAddress] = []
+        async with contextlib.aclosing(self._found(udp_peer, n)) as places:
+            async for place in places:
+                if isinstance(place, UnresolvedError):
+                    failure = failure or place
                     continue
-                for place in _rotated(found, n):
-                    if place[:2] in seen:
-                        continue
-                    try:
-                        address = self._sockets.address_of(*place, by=udp_peer.port.socket_index)
-                    except OSError as error:
-                        failure = failure or error
-                        continue
-                    seen.add(place[:2])
+                if place[:2] in seen:
+                    continue
+                try:
+                    address = self._sockets.address_of(*place, by=udp_peer.port.socket_index)
+                except OSError as error:
+                    failure = failure or error
+                    continue
+                seen.add(place[:2])
+                if self._health.is_left(place.host):
+                    left.append(address)
+                else:
                     yield address
         if heard is not None and (heard.host, heard.port) not in seen:
-            yield heard
-        elif failure is not None and not seen:
+            left.insert(0, heard)
+        for address in left:
+            yield address
+        if failure is not None and not seen and not left:
             raise failure
 
     def _heard(self, udp_peer: UdpPeer, n: int) -> UdpAddress | None:
@@ -82,24 +90,34 @@ class AddressRace:
             return self._sockets.address_of(address.host, address.port, address.zone, by=by)
         return address.without_source() if n % 2 else address
 
-    async def _resolved(
-        self, endpoints: Sequence[Endpoint]
-    ) -> AsyncGenerator[tuple[EndpointAddress, ...] | UnresolvedError, None]:
-        """Yield what each endpoint resolves to, in their order as far as that does not wait."""
+    async def _found(
+        self, udp_peer: UdpPeer, n: int
+    ) -> AsyncGenerator[EndpointAddress | UnresolvedError, None]:
+        """Yield where the endpoints are, in the order of trial as far as that does not wait."""
+        endpoints = _rotated(endpoints_of(udp_peer.slotted), n)
         lookups = [asyncio.ensure_future(self._names.addresses(each)) for each in endpoints]
         try:
             while lookups:
                 await asyncio.wait(lookups, return_when=asyncio.FIRST_COMPLETED)
-                for lookup in [each for each in lookups if each.done()]:
-                    lookups.remove(lookup)
+                done = [each for each in lookups if each.done()]
+                lookups = [each for each in lookups if each not in done]
+                found: list[EndpointAddress] = []
+                for lookup in done:
                     error = lookup.exception()
                     if isinstance(error, UnresolvedError):
                         yield error
                     else:
-                        yield lookup.result()
+                        found += _rotated(lookup.result(), n)
+                for place in self._health.ordered(udp_peer.slotted.peer, found, udp_key):
+                    yield place
         finally:
             for lookup in lookups:
                 lookup.cancel()
+
+
+def udp_key(place: EndpointAddress | UdpAddress) -> Key:
+    """Return by what the health of an address is known."""
+    return "udp", place.host, place.port
 
 
 def endpoints_of(slotted: SlottedPeer) -> list[Endpoint]:

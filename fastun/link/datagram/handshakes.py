@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from fastun.link.datagram.handshake_queue import HandshakeQueue
 from fastun.link.datagram.initiator import Initiator
-from fastun.link.datagram.peer import UdpPeer
+from fastun.link.datagram.peer import Concluding, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.key_installer import KeyInstaller
@@ -42,9 +42,12 @@ class DatagramHandshakes:
         peers: UdpPeers,
         sockets: UdpSockets,
         installer: KeyInstaller,
-        use: Callable[[UdpPeer, SessionKeys], None],
+        use: Callable[[UdpPeer, SessionKeys, UdpAddress | None], None],
     ) -> None:
-        """Begin without any. ``use`` is given the keys of each that has succeeded."""
+        """Begin without any.
+
+        ``use`` is given the keys of each that has succeeded, and of ours where it was answered.
+        """
         self._exchange = end.exchange
         self._lane = end.lane
         self._inside = end.inside
@@ -127,9 +130,10 @@ class DatagramHandshakes:
         except HandshakeError as error:
             self._attempts.came_back(udp_peer.slotted.slot, *of_error(error))
             raise
+        self._initiator.answered(udp_peer, address)
         self._peers.end_initiation(udp_peer)
-        udp_peer.concluding = keys
-        self._peers.set_address(udp_peer, address)
+        # Until the link-reader has the keys, what is sealed is for where the peer was.
+        udp_peer.concluding = Concluding(keys, address)
         self._open(udp_peer, keys)
 
     def _open(self, udp_peer: UdpPeer, keys: SessionKeys) -> None:
@@ -152,12 +156,12 @@ class DatagramHandshakes:
                 self._peers.send_response(udp_peer, udp_peer.response)
             udp_peer.response = None
             udp_peer.timers.on_response_sent(clock.boottime_s())
-        elif concluding is not None and concluding.local_index == index:
+        elif concluding is not None and concluding.keys.local_index == index:
             udp_peer.concluding = None
             # The peer may have asked us, too. What it seals under those keys opens, but we do not
             # go over to them: had both sides done so, neither would be the one that rekeys.
             self._peers.end_response(udp_peer)
-            self._use(udp_peer, concluding)
+            self._use(udp_peer, concluding.keys, concluding.address)
 
     def on_key_confirmed(self, slot: int, index: int) -> None:
         """Seal under the keys that the initiator has proved to hold."""
@@ -165,4 +169,4 @@ class DatagramHandshakes:
         keys = None if udp_peer is None else udp_peer.responding
         if udp_peer is not None and keys is not None and keys.local_index == index:
             self._peers.end_response(udp_peer)
-            self._use(udp_peer, keys)
+            self._use(udp_peer, keys, None)

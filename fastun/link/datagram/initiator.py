@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fastun import log
 from fastun.host.dns.resolved import UnresolvedError
 from fastun.link.attempts import Way, named
-from fastun.link.datagram.address_race import STEP_S, AddressRace, endpoints_of
+from fastun.link.datagram.address_race import STEP_S, AddressRace, endpoints_of, udp_key
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
@@ -18,6 +19,9 @@ from fastun.link.inside import LeadsInsideError
 from fastun.link.local_end import LocalEnd
 from fastun.native import UdpAddress
 from fastun.session import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class _Attempt(msgspec.Struct):
@@ -46,11 +50,13 @@ class Initiator:
         self._exchange = end.exchange
         self._lane = end.lane
         self._inside = end.inside
-        self._race = AddressRace(end.names, sockets)
+        self._health = end.health
+        self._race = AddressRace(end.names, end.health, sockets)
         self._outcomes = end.attempts
         self._peers = peers
         self._sockets = sockets
         self._attempts: dict[int, _Attempt] = {}  # by slot
+        self._sent_to: dict[int, list[UdpAddress]] = {}  # by slot: where the last one went
         self._log = log.get("session")
 
     def initiate(self, udp_peer: UdpPeer) -> None:
@@ -61,10 +67,25 @@ class Initiator:
             if last.udp_peer is udp_peer and not last.message:
                 return
             last.task.cancel()
+        before = self._sent_to.pop(slot, [])
+        if udp_peer.n_attempts > 0:
+            self._note_silent(before)
         self._attempts[slot] = attempt = _Attempt(udp_peer, udp_peer.n_attempts)
         udp_peer.n_attempts += 1
         attempt.task = asyncio.create_task(self._run(attempt))
         attempt.task.add_done_callback(lambda _: self._end(slot, attempt))
+
+    def answered(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
+        """Take note of where the last one was answered; those before it had their time."""
+        self._health.answered(udp_key(address))
+        sent_to = self._sent_to.pop(udp_peer.slotted.slot, [])
+        keys = [udp_key(each) for each in sent_to]
+        if udp_key(address) in keys:
+            self._note_silent(sent_to[: keys.index(udp_key(address))])
+
+    def _note_silent(self, addresses: Iterable[UdpAddress]) -> None:
+        for address in addresses:
+            self._health.failed(udp_key(address))
 
     def _end(self, slot: int, attempt: _Attempt) -> None:
         if self._attempts.get(slot) is attempt:
@@ -112,6 +133,8 @@ class Initiator:
             self._note(udp_peer, address, error)
             self._log.debug("cannot send", peer=peer, to=str(address), error=error.strerror)
             return
+        if endpoints_of(udp_peer.slotted):
+            self._sent_to.setdefault(udp_peer.slotted.slot, []).append(address)
         self._inside.note(peer, str(address), is_inside=False)
         self._log.debug("initiation sent", peer=peer, to=str(address))
         if not attempt.is_sent:

@@ -100,6 +100,13 @@ class PeerPort(msgspec.Struct):
     is_said: bool = False  # the change, since the last answer
 
 
+class Concluding(msgspec.Struct):
+    """Keys of a handshake that was answered, and from where."""
+
+    keys: SessionKeys
+    address: UdpAddress
+
+
 class OpenedKeys(msgspec.Struct):
     """Keys that the link-reader opens with, or is to."""
 
@@ -118,7 +125,7 @@ class UdpPeer(msgspec.Struct):
     is_guess: bool = False  # ``address`` is only tried: nothing authentic came from there
     initiator: InitiatorState | None = msgspec.field(default=None)
     n_attempts: int = 0  # initiations since the last response
-    concluding: SessionKeys | None = msgspec.field(default=None)
+    concluding: Concluding | None = msgspec.field(default=None)
     responding: SessionKeys | None = msgspec.field(default=None)
     response: bytes | None = None  # to be sent when the link-reader opens under `responding`
     current: SessionKeys | None = msgspec.field(default=None)
@@ -159,7 +166,8 @@ class UdpPeer(msgspec.Struct):
 
     def note_opened(self, keys: SessionKeys) -> None:
         """Take note of keys that the link-reader is to open with: as many as it keeps."""
-        in_use = (self.current, self.concluding, self.responding)
+        concluding = None if self.concluding is None else self.concluding.keys
+        in_use = (self.current, concluding, self.responding)
         old = [index for index, each in self.opened.items() if each.keys not in in_use]
         for index in old[: max(0, len(self.opened) + 1 - RECEIVING_KEYS)]:
             del self.opened[index]

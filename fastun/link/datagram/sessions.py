@@ -70,12 +70,11 @@ class DatagramSessions:
         self._fresh_workers = FreshWorkers(end, self._peers, self.passing, self._installer)
         self.ports = PortChange(self.passing, is_allowed=is_port_free)
         self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
-        self._goodbyes = Goodbyes(end, self._peers, self.begin)
+        self._goodbyes = Goodbyes(end, self._peers, self.begin, self.let_go)
         self._handshakes = DatagramHandshakes(end, self._peers, sockets, self._installer, self._use)
         self.remembered = RememberedEndpoints(end, self._peers, sockets, self._handshakes)
         end.inner_mtu.subscribe(self._follow_inner_mtu)
         self._listener: PathListener | None = None
-        self._log = log.get("session")
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -155,7 +154,7 @@ class DatagramSessions:
     def begin(self, slot: int) -> None:
         """Want a session with the peer, if it can be reached."""
         slotted = self._exchange.peer_slots.by_slot.get(slot)
-        if slotted is None:
+        if slotted is None or not self._exchange.admits(slotted):
             return
         udp_peer = self._peers.by_slot.get(slot)
         if udp_peer is not None or endpoints_of(slotted):
@@ -187,7 +186,15 @@ class DatagramSessions:
 
     # -- sessions -----------------------------------------------------------------------------
 
-    def _use(self, udp_peer: UdpPeer, keys: SessionKeys) -> None:
+    def is_current(self, slot: int, index: int) -> bool:
+        """Return whether the session in use is the one that has this index here."""
+        udp_peer = self._peers.by_slot.get(slot)
+        keys = None if udp_peer is None else udp_peer.current
+        return keys is not None and keys.local_index == index
+
+    def _use(self, udp_peer: UdpPeer, keys: SessionKeys, address: UdpAddress | None) -> None:
+        if address is not None:
+            self._goodbyes.move(udp_peer, keys, address)
         slot = udp_peer.slotted.slot
         is_rekey = udp_peer.current is not None
         udp_peer.current = keys
@@ -325,7 +332,7 @@ class DatagramSessions:
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
                 has_been_tried = udp_peer.address is not None  # else its name was waited for
-                self._log.debug("no answer in time", peer=udp_peer.slotted.peer.name)
+                log.get("session").debug("no answer in time", peer=udp_peer.slotted.peer.name)
                 # A client's tunnel is wanted at all times.
                 if self._settings.role == "connect" or not has_been_tried:
                     udp_peer.timers.on_path_doubted(clock.boottime_s())

@@ -2,8 +2,10 @@
 
     all addresses (racing.py) --> handshake --> link --> its end --> a pause --> all addresses, ...
                                                   `--> silence --> all addresses --> another link
+                                                  `--> asked to leave --> the others --> another
 
-A link that is silent (silence.py) is left only for another that is there. One that has lasted is
+A link that is silent (silence.py), or to a gateway that is drained (leaving.py), is left only for
+another that is there. One that has lasted is
 dialled again at once, and so are the first that have not; then there are pauses, which grow until a
 link has lasted: one that ends at once has not shown that the next will not.
 """
@@ -25,6 +27,7 @@ from fastun.host.dns.resolved import UnresolvedError
 from fastun.host.sockets.address import EndpointAddress
 from fastun.lane.messages import CLOSED_BY_PEER
 from fastun.link.attempts import Way, named
+from fastun.link.endpoint_health import Key
 from fastun.link.hello import HelloError
 from fastun.link.names import RETRY_S
 from fastun.link.outside import Outside
@@ -69,16 +72,20 @@ class Dialler:
         owner: StreamOwner,
         outside: Outside,
         wanted: asyncio.Event,
+        *,
+        is_to_leave: Callable[[Link | None], bool] = lambda _: False,
     ) -> None:
         """Prepare to dial what ``endpoints`` gives at each time, while a link is ``wanted``.
 
-        ``outside`` says how; an endpoint inside the tunnel is not dialled.
+        ``outside`` says how; an endpoint inside the tunnel is not dialled. ``is_to_leave`` says
+        whether the gateway that a link leads to has asked to be left, for None the present link.
         """
         self._endpoints = endpoints
         self._handshaker = handshaker
         self._owner = owner
         self._outside = outside
         self._wanted = wanted
+        self._is_to_leave = is_to_leave
         # Addresses that connect and then give no link; the others come first.
         self._failed: set[EndpointAddress] = set()
         self._said = ""  # of failed attempts, in the log
@@ -92,7 +99,10 @@ class Dialler:
         while True:
             await self._wanted.wait()
             try:
-                tried, connection = await self._connect()
+                tried, connection = await self._connect(is_elsewhere=self._is_to_leave(None))
+            except NoOtherError:
+                await asyncio.sleep(OTHER_WAYS_PAUSE_S)
+                continue
             except UnresolvedError as error:  # the log has it (names.py); nothing was tried
                 self._outside.attempts.unresolved(self._handshaker.dialled, error.why)
                 await asyncio.sleep(RETRY_S)
@@ -112,11 +122,18 @@ class Dialler:
                     continue
             await asyncio.sleep(next(delays))
 
-    async def _connect(self) -> tuple[Candidate, socket.socket]:
+    async def _connect(self, *, is_elsewhere: bool = False) -> tuple[Candidate, socket.socket]:
+        """Connect to one of the endpoints; ``is_elsewhere``: not to a gateway that is left."""
+        dialled, health = self._handshaker.dialled, self._outside.health
         found = await racing.candidates(self._endpoints(), self._outside.names)
+        found = health.ordered(dialled.peer, found, tcp_key)
+        others = [each for each in found if not health.is_left(each.address.host)]
+        if is_elsewhere and not others:
+            raise NoOtherError
+        found = others or found
         fresh = [each for each in found if each.address not in self._failed]
         for each in fresh or found:
-            self._outside.attempts.tried(self._handshaker.dialled, _way(each))
+            self._outside.attempts.tried(dialled, _way(each))
         return await racing.first_connected(fresh or found, self._outside)
 
     async def _pause_after_short_link(self) -> None:
@@ -181,7 +198,7 @@ class Dialler:
             if not self._may_replace(link):
                 continue
             try:
-                tried, connection = await self._connect()
+                tried, connection = await self._connect(is_elsewhere=self._is_to_leave(link))
             except OSError as error:
                 self._log.debug("no other way to the server", error=str(error))
                 await asyncio.sleep(OTHER_WAYS_PAUSE_S)
@@ -198,7 +215,8 @@ class Dialler:
     def _may_replace(self, link: Link) -> bool:
         """Return whether another link may take its place; on an unsealed wire there is no room."""
         is_silent = link.connection is not None and silence.is_silent(link.connection)
-        return is_silent and not link.ended.is_set() and self._owner.has_room()
+        is_wanted = is_silent or self._is_to_leave(link)
+        return is_wanted and not link.ended.is_set() and self._owner.has_room()
 
     # -- the log ------------------------------------------------------------------------------
 
@@ -236,6 +254,15 @@ class Dialler:
             endpoint=str(tried.endpoint),
             n_links=self._n_closed_soon,
         )
+
+
+class NoOtherError(OSError):
+    """All gateways have asked to be left."""
+
+
+def tcp_key(tried: Candidate) -> Key:
+    """Return by what the health of an address is known."""
+    return "tcp", tried.address.host, tried.address.port
 
 
 def _way(tried: Candidate) -> Way:

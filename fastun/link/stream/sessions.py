@@ -146,6 +146,15 @@ class StreamSessions:
                 return stream_peer
         return None
 
+    def is_current(self, slot: int, index: int) -> bool:
+        """Return whether keys of this index are those of a link that the slot has now."""
+        for stream_peer in self._present(slot):
+            pending = stream_peer.pending
+            in_use = [stream_peer.sealing.keys, *([] if pending is None else [pending])]
+            if any(keys.local_index == index for keys in in_use):
+                return True
+        return False
+
     def timers(self) -> Iterator[PeerTimers]:
         """Return those of all sessions."""
         return (stream_peer.timers for stream_peer in self._peers.values())

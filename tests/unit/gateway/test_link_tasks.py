@@ -36,6 +36,7 @@ def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOw
             lanes=SimpleNamespace(udp=None, all=(None,)),
             links=None,
             outside=SimpleNamespace(names=None, inside=None, sockets=OWN),
+            moves=SimpleNamespace(is_asked=lambda _=None: False),
             listening=SimpleNamespace(streams=None, run=_listening),
             handshaker=SimpleNamespace(opening_bytes=0),
             datagrams=SimpleNamespace(begin_all=lambda: begun.append("all")) if has_udp else None,

@@ -49,10 +49,12 @@ class Gateway:
         self.all = Mock()
         self.all.slots.by_slot = {1: SimpleNamespace(peer=SimpleNamespace(name="ant"))}
         updates: Any = SimpleNamespace(receive=lambda _, message: message == b"update")
+        moves: Any = SimpleNamespace(receive=lambda *_: False)
         both = Sessions(
             self.all.streams,
             self.all.datagrams if datagrams else None,
             updates,
+            moves,
         )
         self.reports = Reports(
             Interface("fastun0", NO_FD),

@@ -34,6 +34,7 @@ WITHOUT: dict[str, str] = {
         link/datagram/hellos.py:DatagramHellos.receive
         link/datagram/path_mtu.py:PathWatch.receive native/shared.py:PeerTable.endpoint
         status/capture_service.py:CaptureService._wait status/control.py:capture
+        link/draining.py:Draining.receive link/leaving.py:Leaving.receive status/control.py:drain
         status/control.py:_reply
         """,
     # what this process, or one of its own of the same user, has made

@@ -16,6 +16,7 @@ from fastun.host.dns.resolved import NotYetError
 from fastun.link.datagram import initiator
 from fastun.link.datagram.address_race import AddressRace
 from fastun.link.datagram.peer import PeerPort
+from fastun.link.endpoint_health import EndpointHealth
 from fastun.native import UdpAddress
 from fastun.session.refusal import Refusal
 from tests.support.datagram_pair import SERVER_AS_PEER, Pair, Side, Sockets, names_resolved, run
@@ -35,10 +36,13 @@ def tried(
     *endpoints: str,
     heard: UdpAddress | None = None,
     socket_index: int | None = None,
+    health: EndpointHealth | None = None,
+    order: str = "listed",
     **dns: list[str] | UnresolvedError,
 ) -> list[UdpAddress]:
     """Return the addresses of the nth handshake since the last answer."""
-    peer = SimpleNamespace(endpoints=[Endpoint("udp", host, PORT) for host in endpoints])
+    urls = [Endpoint("udp", host, PORT) for host in endpoints]
+    peer = SimpleNamespace(endpoints=urls, endpoint_order=order)
     udp_peer = SimpleNamespace(
         slotted=SimpleNamespace(peer=peer),
         address=heard,
@@ -47,7 +51,8 @@ def tried(
     )
 
     async def all_of() -> list[UdpAddress]:
-        race = AddressRace(KnownNames(**dns).names(), cast("Any", Sockets()))
+        names = KnownNames(**dns).names()
+        race = AddressRace(names, health or EndpointHealth(), cast("Any", Sockets()))
         return [each async for each in race.addresses(cast("UdpPeer", udp_peer), n)]
 
     return asyncio.run(all_of())
