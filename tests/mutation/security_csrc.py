@@ -119,7 +119,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
         ("open_data", "what does not open is refused",
          "if (opened < 0)\n        return message_drop(", "if (0)\n        return message_drop("),
         ("open_data", "what does not open is not marked",
-         "    if (opened < 0)\n        return message_drop(reader, open_reason(opened), length);\n    mark_received(reader, key->slot, arrival, opened > 0);", "    mark_received(reader, key->slot, arrival, opened > 0);\n    if (opened < 0)\n        return message_drop(reader, open_reason(opened), length);"),
+         "    if (opened < 0)\n        return message_drop(reader, open_reason(opened), length);\n    mark_received(reader, key, arrival, opened > 0);", "    mark_received(reader, key->slot, arrival, opened > 0);\n    if (opened < 0)\n        return message_drop(reader, open_reason(opened), length);"),
         ("open_reason", "a replay has its reason",
          "return DROP_link_reader_replayed;", "return DROP_link_reader_bad_tag;"),
         ("forward_opened", "control messages have a limit",
