@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from fastun import codec
+from fastun.session import tai64n
 
 if TYPE_CHECKING:
     import socket
@@ -35,11 +36,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field=codec.TAG):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """A peer, and the timestamp of the initiation by which it came; whether it is there now."""
+    """A peer, and the timestamp of the initiation by which it came; whether it is there now.
+
+    ``over`` is the claim of this gateway that theirs has won over; NEVER where it had none.
+    """
 
     public_key: Key
     initiated: Timestamp
     is_there: bool = True
+    over: Timestamp = tai64n.NEVER
 
 
 Places = Annotated[tuple[Place, ...], Meta(max_length=PEERS_MAX)]

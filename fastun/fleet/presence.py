@@ -6,13 +6,14 @@ written first; a replayed initiation is never confirmed and claims nothing. The 
 the mark up to which every other gateway refuses the peer's initiations.
 
 A client's clock may be years ahead. So that its mark does not keep it out for years once the clock
-is right, a mark is at most AHEAD_S ahead of this host's; and one of NEVER takes back all that
-gateways remember (`fastun peer set --reset-timestamp`).
+is right, a mark is at most AHEAD_S ahead of the database's clock, which is one for all gateways:
+of two marks that were cut short the later written is the later. So which claim is right, only the
+directory knows; a gateway hears which claim of its own is beaten. A mark of NEVER takes back all
+that gateways remember (`fastun peer set --reset-timestamp`).
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 from fastun.fleet import schema
@@ -44,6 +45,8 @@ _LEAVE: Final = """
 _LEAVE_OTHERS: Final = """
     UPDATE presence SET gateway = NULL, since = now(), changed = nextval('presence_changed')
     WHERE gateway = %s AND public_key <> ALL (%s)"""
+
+_NOW: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 _CHANGES: Final = """
     SELECT public_key, gateway, initiated, changed FROM presence
@@ -82,21 +85,20 @@ class Presence:
 
     def write(self, directory: PostgresDirectory) -> None:
         """Write what the directory has not got, in one step. Raises RuntimeFailure."""
-        latest = tai64n.from_unix_ns(time.time_ns() + AHEAD_S * 10**9)
-        here = [
-            (key, self._name, min(stamp, latest))
-            for key, stamp in self._unsaid.items()
-            if stamp is not None
-        ]
+        here = [(key, stamp) for key, stamp in self._unsaid.items() if stamp is not None]
         gone = [(key, self._name) for key, stamp in self._unsaid.items() if stamp is None]
         with explained(directory.url), directory.connection.transaction():
             database = directory.connection
             database.execute("SELECT pg_advisory_xact_lock(%s)", (schema.PRESENCE_LOCK,))
+            ((now_us,),) = database.execute(_NOW).fetchall()
+            latest = tai64n.from_unix_ns(now_us * 1000 + AHEAD_S * 10**9)
             with database.cursor() as cursor:
                 if self._is_new:
                     cursor.execute(_LEAVE_OTHERS, (self._name, list(self._here)))
                 cursor.executemany(_LEAVE, gone)
-                cursor.executemany(_CLAIM, here)
+                cursor.executemany(
+                    _CLAIM, [(key, self._name, min(stamp, latest)) for key, stamp in here]
+                )
         self._is_new = False
         self._unsaid.clear()
 
@@ -109,6 +111,9 @@ class Presence:
             self._seen = changed
             if gateway != self._name or initiated == tai64n.NEVER:
                 is_there = gateway not in (None, self._name)
-                places.append(Place(public_key=key, initiated=initiated, is_there=is_there))
+                is_lost = is_there and key not in self._unsaid  # all that we claimed was written
+                over = self._here.get(key, tai64n.NEVER) if is_lost else tai64n.NEVER
+                place = Place(public_key=key, initiated=initiated, is_there=is_there, over=over)
+                places.append(place)
         for start in range(0, len(places), PEERS_MAX):
             yield Elsewhere(peers=tuple(places[start : start + PEERS_MAX]))

@@ -105,7 +105,9 @@ class Presence:
                 continue
             slotted.guard.last_timestamp = max(slotted.guard.last_timestamp, place.initiated)
             claimed = self._claimed.get(place.public_key)
-            if place.is_there and claimed is not None and claimed < place.initiated:
+            # Theirs may look earlier, cut short (fleet/presence.py): then it says what it won over.
+            is_beaten = claimed is not None and (claimed < place.initiated or claimed == place.over)
+            if place.is_there and is_beaten:
                 self._let_go(slotted)
 
     def _let_go(self, slotted: SlottedPeer) -> None:

@@ -65,7 +65,8 @@ def test_a_later_claim_moves_a_peer_and_an_earlier_one_does_not(
     assert read(second, directory) == [Place(public_key=A, initiated=stamp(1))]
     second.claim(claims(A, 3))
     second.write(directory)
-    assert read(first, directory) == [Place(public_key=A, initiated=stamp(3))]
+    won = Place(public_key=A, initiated=stamp(3), over=stamp(1))
+    assert read(first, directory) == [won]
     for late in (claims(A, 2), claims(A, 3)):  # it was on its way; or both were asked alike
         first.claim(late)
         first.write(directory)
@@ -124,6 +125,45 @@ def test_a_clock_that_is_years_ahead_marks_minutes_ahead(directory: PostgresDire
     one.write(directory)
     _, mark = at(directory)
     assert tai64n.to_unix_s(mark) - time.time() <= presence.AHEAD_S
+
+
+def test_where_a_clients_clock_is_ahead_the_gateway_that_it_came_to_last_has_it(
+    directory: PostgresDirectory,
+) -> None:
+    first, second = Presence("gw1"), Presence("gw2")
+    holder = Holder()
+    here = GatewayPresence(holder, lambda _: True)  # type: ignore[arg-type]
+    holder.slotted.guard.last_timestamp = stamp(10**8)
+    here.on_session(holder.slotted)  # type: ignore[arg-type]
+    first.claim(claims(A, 10**8))
+    first.write(directory)
+    time.sleep(0.02)  # marks are a whitened clock's
+    second.claim(claims(A, 10**8 + 1))
+    second.write(directory)
+    assert at(directory)[0] == "gw2"
+    (place,) = read(first, directory)
+    assert place.initiated < stamp(10**8)  # cut short
+    here.take(Elsewhere(peers=(place,)))
+    assert holder.ended == ["the peer is connected to another gateway", "keys of 3"]
+    first.claim(claims(A, 10**8 + 2))  # it is back, and that has still to be written
+    time.sleep(0.02)
+    second.claim(claims(A, 10**8 + 3))
+    second.write(directory)
+    (place,) = read(first, directory)
+    assert place.over == tai64n.NEVER
+
+
+def test_a_gateways_own_clock_decides_nothing(
+    directory: PostgresDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, late = Presence("gw1"), Presence("gw2")
+    first.claim(claims(A, 1))
+    first.write(directory)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: START_NS - 10**13)
+        late.claim(claims(A, 2))
+        late.write(directory)
+    assert at(directory) == ("gw2", stamp(2))
 
 
 def test_a_reset_mark_is_forgotten_everywhere_and_a_removed_peer_is_nowhere(
