@@ -9,7 +9,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastun.fleet import schema
 from fastun.lab.host import Host, wait_until
@@ -19,6 +19,9 @@ from fastun.session import keys
 from fastun.status import control
 from fastun.status.reply import Status
 from tests.support.postgres import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 INNER = "10.99.0.1/24"
 
@@ -106,15 +109,29 @@ def scene(lab: Lab, directory: Path, cluster: Cluster, n_gateways: int, **fleet:
         host = lab.host(f"gw{number + 1}")
         lab.wire(host, client, [f"10.0.{number + 1}.1/24"], [f"10.0.{number + 1}.2/24"])
         hosts.append(host)
-        state = directory / host.name
-        state.mkdir(mode=0o700)
-        private = state / "private.key"
-        private.touch(mode=0o600)
-        private.write_text(key + "\n")
-        lines = [f"{name} = {value!r}".replace("'", '"') for name, value in fleet.items()]
-        config = [
-            "[fleet]", f'directory = "{url}"', f'name = "{host.name}"', *lines,
-            "[listen]", f'udp = ["udp://0.0.0.0:{UDP_PORT}"]', f'tcp = ["tcp://0.0.0.0:{PORT}"]',
-        ]  # fmt: skip
-        (directory / f"{host.name}.toml").write_text("\n".join(config) + "\n")
+        prepare_gateway(directory, host, url, key, more=_lines_of(fleet))
     return FleetScene(lab, directory, cluster, url, hosts, client)
+
+
+def _lines_of(fleet: dict[str, Any]) -> list[str]:
+    """Return more fields of `[fleet]`."""
+    return [f"{name} = {value!r}".replace("'", '"') for name, value in fleet.items()]
+
+
+def prepare_gateway(
+    directory: Path, host: Host, url: str, key: str, *, more: Sequence[str] = ()
+) -> None:
+    """Write what a gateway of a fleet has before it starts: its key, and its configuration.
+
+    ``more`` are lines behind those of `[fleet]`, of that or further sections.
+    """
+    state = directory / host.name
+    state.mkdir(mode=0o700)
+    private = state / "private.key"
+    private.touch(mode=0o600)
+    private.write_text(key + "\n")
+    config = [
+        "[listen]", f'udp = ["udp://0.0.0.0:{UDP_PORT}"]', f'tcp = ["tcp://0.0.0.0:{PORT}"]',
+        "[fleet]", f'directory = "{url}"', f'name = "{host.name}"', *more,
+    ]  # fmt: skip
+    (directory / f"{host.name}.toml").write_text("\n".join(config) + "\n")

@@ -4,6 +4,7 @@
     tcp-only   the same, but the internet drops the laptop's UDP
     ethernet   laptop ============== server (br0 192.168.5.1) == printer 192.168.5.20
     sites      desk == berlin ====== paris == bureau
+    fleet      laptop == edge == gw1, gw2, gw3 == core == server, db   (fleet_site.py)
 
 A network namespace alone would share /etc, /run and /var/lib with this machine: what runs on a
 host here is also in a mount namespace with these of its own, so that commands can be typed exactly
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fastun.lab.host import wait_until
-from tests.support import office
+from tests.support import fleet_site, office
 from tests.support.guide_page import Carry, Command, File, Scene, Stop
 
 if TYPE_CHECKING:
@@ -49,9 +50,41 @@ touch "$1/ready"
 exec sleep infinity
 """
 
+# What a page asks of systemd, on hosts that share their processes' numbers and have no systemd.
+_SYSTEMCTL: Final = """#!/bin/sh
+set -e
+case $1 in start|stop|restart) ;; *) exit 1 ;; esac
+mkdir -p /run/$2
+case $2 in
+bird)
+    [ ! -e /run/bird/pid ] || kill $(cat /run/bird/pid)
+    rm -f /run/bird/pid
+    [ $1 = stop ] || exec /usr/sbin/bird -P /run/bird/pid
+    ;;
+frr)
+    chown frr:frr /run/frr
+    exec /usr/lib/frr/frrinit.sh $1
+    ;;
+keepalived)
+    [ $1 = stop ] || exec /usr/sbin/keepalived
+    ;;
+postgresql)
+    mkdir -p /var/log/postgresql
+    chown postgres /run/postgresql /var/log/postgresql
+    for cluster in /etc/postgresql/*/*; do
+        version=${cluster%/*}
+        pg_ctlcluster ${version##*/} ${cluster##*/} $1
+    done
+    ;;
+*)
+    exit 1
+    ;;
+esac
+"""
+
 #: Commands that are asked again for a while: a link comes up a moment after its gateway.
 _PATIENT: Final = re.compile(
-    r"(ping|curl|fastun (status|peer list)|podman (exec|healthcheck|logs))( |$)"
+    r"(ping|curl|birdc|vtysh|fastun (status|peer list)|podman (exec|healthcheck|logs))( |$)"
 )
 PATIENCE_S: Final = 20.0
 #: Commands that go on until Ctrl-C.
@@ -75,8 +108,15 @@ class Machine:
     holder: subprocess.Popen[bytes]
     running: list[tuple[Command, subprocess.Popen[bytes]]] = field(default_factory=list)
 
+    def path(self, name: str) -> Path:
+        """Return where a file of this host is: in its home, or with a path in its /etc."""
+        if name.startswith("/"):
+            assert name.startswith("/etc/"), name  # of the rest it has nothing of its own
+        return self.home / name.lstrip("/")
+
     def argv(self, line: str) -> list[str]:
-        path = os.pathsep.join([str(ROOT / ".venv" / "bin"), os.environ["PATH"]])
+        own = (self.home.parent / "programs", ROOT / ".venv" / "bin")
+        path = os.pathsep.join([*map(str, own), os.environ["PATH"]])
         inside = ("nsenter", "-t", str(self.holder.pid), "-m", "-n", f"--wdns={self.home}")
         return [*inside, "env", f"PATH={path}", "sh", "-c", line]
 
@@ -89,6 +129,10 @@ class GuideLab:
         self._directory = directory
         self.machines: dict[str, Machine] = {}
         hosts, names = _KINDS[kind](lab)
+        systemctl = directory / "programs" / "systemctl"
+        systemctl.parent.mkdir()
+        systemctl.write_text(_SYSTEMCTL)
+        systemctl.chmod(0o755)
         for name, host in hosts.items():
             home = directory / name
             home.mkdir()
@@ -105,7 +149,7 @@ class GuideLab:
                 if isinstance(step, Command):
                     self._type(step)
                 elif isinstance(step, File):
-                    self._write(self.machines[step.host].home / step.name, step.text)
+                    self._write(self.machines[step.host].path(step.name), step.text)
                 elif isinstance(step, Stop):
                     faults = _stop(self.machines[step.host])
                     if faults:
@@ -122,9 +166,9 @@ class GuideLab:
         path.write_text(text, encoding="utf-8")
 
     def _carry(self, carry: Carry) -> None:
-        origin, to = (self.machines[name].home for name in (carry.origin, carry.to))
-        self._write(to / carry.name, (origin / carry.name).read_text(encoding="utf-8"))
-        shutil.copymode(origin / carry.name, to / carry.name)
+        origin, to = (self.machines[name].path(carry.name) for name in (carry.origin, carry.to))
+        self._write(to, origin.read_text(encoding="utf-8"))
+        shutil.copymode(origin, to)
 
     def _type(self, command: Command) -> None:
         machine = self.machines[command.host]
@@ -248,9 +292,17 @@ def _sites(lab: Lab) -> _Hosts:
     return hosts, {"berlin.example.net": "203.0.113.1", "paris.example.net": "203.0.113.2"}
 
 
+def _fleet(lab: Lab) -> _Hosts:
+    hosts = fleet_site.wired(lab, ("laptop", "desk")).all
+    names = {f"gw{n + 1}.example.net": fleet_site.outside(n) for n in range(3)}
+    shared = {"db.example.net": fleet_site.DATABASE, "vpn.example.net": "198.51.100.10"}
+    return hosts, {**names, **shared}
+
+
 _KINDS: Final[dict[str, Callable[[Lab], _Hosts]]] = {
     "office": _office,
     "tcp-only": _tcp_only,
     "ethernet": _ethernet,
     "sites": _sites,
+    "fleet": _fleet,
 }

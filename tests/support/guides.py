@@ -13,15 +13,18 @@ PAGES: Final = {
     if path.parent != ROOT / "docs" / "decisions"
 }
 
+#: By test_containers.py, which needs an image, and test_fleet_guide.py, which needs a database.
+ELSEWHERE: Final = ("podman", "fleet")
+
 
 def scenes(*, guides: bool) -> dict[str, guide_page.Scene]:
     """Return the scenes of README and guides, or of the other pages, by their names.
 
-    Those with podman are typed by test_containers.py, which needs an image.
+    Those of ELSEWHERE are typed by tests that need more programs.
     """
     return {
         scene.name: scene
         for path, page in PAGES.items()
         for scene in page.scenes
-        if scene.lab != "podman" and (path.parent == ROOT / "docs") != guides
+        if scene.lab not in ELSEWHERE and (path.parent == ROOT / "docs") != guides
     }

@@ -18,6 +18,7 @@ import pytest
 
 from fastun.fleet import schema
 from fastun.fleet.connection import connect
+from fastun.lab.host import NAMESPACE_DIR, Host
 
 NOT_HERE = "PostgreSQL is not installed (Debian: postgresql)"
 _USER = "nobody"
@@ -35,28 +36,37 @@ def programs() -> Path | None:
 class Cluster:
     """A server that runs, or is stopped for a while."""
 
-    def __init__(self, directory: Path, bin_: Path) -> None:
+    def __init__(self, directory: Path, bin_: Path, host: Host | None = None) -> None:
         self.directory = directory
         self._bin = bin_
+        self.host = host
         self._data = directory / "data"
         self._n_databases = 0
         self._prepared: str | None = None
         self._run("initdb", "-D", self._data, "-A", "trust", "-N", "-U", "fastun", "-E", "UTF8",
                   "--locale=C", "--no-instructions")  # fmt: skip
+        if host is not None:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all 0.0.0.0/0 trust\n")
         self.start()
 
     def _run(self, program: str, *arguments: object) -> None:
-        user = _USER if os.geteuid() == 0 else None
+        other: list[str] = []
+        if self.host is not None:
+            other += ["nsenter", f"--net={NAMESPACE_DIR / self.host.namespace}"]
+        if os.geteuid() == 0:
+            other += ["setpriv", "--reuid", _USER, "--regid", "nogroup", "--clear-groups"]
         done = subprocess.run(
-            [self._bin / program, *map(str, arguments)],
-            user=user, group="nogroup" if user else None, extra_groups=[] if user else None,
+            [*other, self._bin / program, *map(str, arguments)],
             cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
 
     def start(self) -> None:
-        options = f"-k {self.directory} -c listen_addresses= -c fsync=off -c max_connections=300"
+        listen = "" if self.host is None else "*"
+        options = f"-k {self.directory} -c listen_addresses={listen} -c fsync=off"
+        options += " -c max_connections=300"
         log = self.directory / "log"
         self._run("pg_ctl", "-D", self._data, "-w", "-l", log, "-o", options, "start")
 
@@ -85,8 +95,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
-    """A cluster for as long as the context lasts; skips where there is no PostgreSQL."""
+def cluster(host: Host | None = None) -> Iterator[Cluster]:
+    """A cluster for as long as the context lasts; skips where there is no PostgreSQL.
+
+    With ``host`` it runs there, and is reached by TCP as well.
+    """
     bin_ = programs()
     if bin_ is None:
         pytest.skip(NOT_HERE)
@@ -96,7 +109,7 @@ def cluster() -> Iterator[Cluster]:
         if os.geteuid() == 0:
             shutil.chown(directory, _USER)
         directory.chmod(0o755)  # a fastun without capabilities is to reach the socket
-        running = Cluster(directory, bin_)
+        running = Cluster(directory, bin_, host)
         try:
             yield running
         finally:
