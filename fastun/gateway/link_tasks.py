@@ -56,6 +56,8 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         refuse_missing(outside.names, endpoints, lambda: owner.links.n_established > 0),
         owner.listening.run(),
     ]
+    if settings.role == "connect" and owner.datagrams is not None:
+        tasks.append(owner.datagrams.silence.run())
     streams = _streams(owner.settings)
     if streams and settings.role == "connect":
         wanted, choices = _stream_wanted(owner)

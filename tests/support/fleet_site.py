@@ -16,6 +16,7 @@ import dataclasses
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -200,10 +201,10 @@ class Site(FleetScene):
 
     def roam(self, number: int) -> None:
         """Give a client's host another address in place of its own."""
-        host, network = self.site.clients[number], f"203.0.113.{number * 8 + 1}"
-        host.ip("address", "add", f"203.0.113.{number * 8 + 3}/29", "dev", "to-edge")
+        host, first = self.site.clients[number], f"203.0.113.{number * 8 + 1}"
         host.ip("address", "del", f"203.0.113.{number * 8 + 2}/29", "dev", "to-edge")
-        host.ip("route", "replace", "198.51.100.0/24", "via", network)
+        host.ip("address", "add", f"203.0.113.{number * 8 + 3}/29", "dev", "to-edge")
+        host.ip("route", "add", "198.51.100.0/24", "via", first)
 
     def log(self, number: int) -> list[str]:
         """Return the lines of a gateway's log."""
@@ -237,6 +238,9 @@ class Site(FleetScene):
         self.gateways[number] = self.start(number)
         names = {client.host.name for client in self.clients}
         wait_until(lambda: self.known(number) >= names, "it knows the peers", timeout_s=20)
+        # Where the others' clients are, it has from the core, which takes its own from then on.
+        wait_until(lambda: "via" in host.ip("route", "show", "proto", self.recipe.protocol),
+                   "its routing daemon is back", timeout_s=30)  # fmt: skip
 
 
 def _of_fastun(host: Host) -> bool:
@@ -258,8 +262,7 @@ def site(lab: Lab, hosts: Hosts, directory: Path, cluster: Cluster, recipe: Reci
     schema.prepare(near_url)
     url = near_url
     if cluster.host is hosts.db:
-        name = near_url.rpartition("/")[2].partition("?")[0]
-        url = f"postgresql://fastun@{DATABASE}/{name}"
+        url = f"postgresql://fastun@{DATABASE}{urlsplit(near_url).path}"
     made = Site(lab, directory, cluster, url, hosts.gateways, hosts.clients[0],
                 near_url=near_url, site=hosts, recipe=recipe)  # fmt: skip
     key = keys.format_key(keys.generate_private())

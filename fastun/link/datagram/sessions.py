@@ -28,13 +28,13 @@ from fastun.link.datagram.fresh_worker import FreshWorkers
 from fastun.link.datagram.goodbye import Goodbyes
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.hellos import DatagramHellos
-from fastun.link.datagram.liveness import Step
 from fastun.link.datagram.path_listener import PathListener
 from fastun.link.datagram.path_mtu import PathCounts, PathWatch
 from fastun.link.datagram.peer import HelloExchange, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.port_change import PortChange
 from fastun.link.datagram.remembered import RememberedEndpoints
+from fastun.link.datagram.silence_watch import SilenceWatch
 from fastun.link.datagram.socket_passing import SocketPassing
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.datagram.source_pin import SourcePins
@@ -68,6 +68,7 @@ class DatagramSessions:
         is_port_free = end.settings.role == "connect" and end.settings.udp_port is None
         self.passing = SocketPassing(end.lane, sockets, self._peers, self._listen_anew)
         self._fresh_workers = FreshWorkers(end, self._peers, self.passing, self._installer)
+        self.silence = SilenceWatch(end.lane, self._peers, self._paths, self._doubt)
         self.ports = PortChange(self.passing, is_allowed=is_port_free)
         self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
         self._goodbyes = Goodbyes(end, self._peers, self.begin, self.let_go)
@@ -271,7 +272,7 @@ class DatagramSessions:
             if self._peers.is_carried(udp_peer):
                 self._peers.follow(udp_peer)
                 udp_peer.observer.observe()
-                self._look_for_life(udp_peer, now_s)
+                self.silence.look(udp_peer, now_s)
                 self._paths.watch(udp_peer, now_s, is_due=is_due)
                 keys = udp_peer.current
                 if keys is not None and keys.is_initiator and udp_peer.hello.is_due(now_s):
@@ -281,15 +282,6 @@ class DatagramSessions:
             udp_peer.forget_expired(now_s)
             udp_peer.timers.set_persistent_keepalive(udp_peer.slotted.keepalive_s, now_s)
             self._do_due(udp_peer, now_s)
-
-    def _look_for_life(self, udp_peer: UdpPeer, now_s: float) -> None:
-        n_received = self._lane.peers.read(udp_peer.slotted.slot, "receive_packets")
-        since_s, may_ask = udp_peer.timers.unanswered_since_s, udp_peer.may_be_asked()
-        match udp_peer.liveness.step(now_s, since_s, n_received, may_ask=may_ask):
-            case Step.ASK:
-                self._paths.ask_for_life(udp_peer)
-            case Step.DOUBT:
-                self._doubt(udp_peer)
 
     def _keep_alive(self, udp_peer: UdpPeer, now_s: float) -> None:
         """Send a keepalive; after a silence a question in its place, which wants an answer."""

@@ -53,6 +53,7 @@ CHANGE_PAUSE_S: Final = 1.0
 
 # How often a link is looked at, and the pause after all other ways have failed as well.
 LOOK_INTERVAL_S: Final = 0.5
+LOOK_WITH_OTHERS_S: Final = 0.1  # where there are other servers to go to
 OTHER_WAYS_PAUSE_S: Final = 2.0
 
 # Links in a row that the server closed as soon, after which the likely cause is said.
@@ -193,7 +194,8 @@ class Dialler:
         """Return the link that replaces a silent one, or None when the link has ended."""
         while not link.ended.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PACE.left_s(LOOK_INTERVAL_S)):
+                every_s = LOOK_WITH_OTHERS_S if self._has_others() else LOOK_INTERVAL_S
+                async with asyncio.timeout(PACE.left_s(every_s)):
                     await link.ended.wait()
             if not self._may_replace(link):
                 continue
@@ -214,9 +216,14 @@ class Dialler:
 
     def _may_replace(self, link: Link) -> bool:
         """Return whether another link may take its place; on an unsealed wire there is no room."""
-        is_silent = link.connection is not None and silence.is_silent(link.connection)
+        is_silent = link.connection is not None and silence.is_silent(
+            link.connection, has_others=self._has_others()
+        )
         is_wanted = is_silent or self._is_to_leave(link)
         return is_wanted and not link.ended.is_set() and self._owner.has_room()
+
+    def _has_others(self) -> bool:
+        return len(self._endpoints()) > 1
 
     # -- the log ------------------------------------------------------------------------------
 

@@ -15,12 +15,20 @@ from typing import Final
 RETRANSMITS: Final = 2
 SILENT_MS: Final = 2000
 
+# Where there is another server to go to, TCP inside the tunnel is to find it by its third
+# retransmission, after 1.4 s: the next is at 3 s. A slow link that is doubted in vain costs a
+# connection, and stays.
+SILENT_WITH_OTHERS_MS: Final = 600
+
 # struct tcp_info, linux/tcp.h: tcpi_retransmits, tcpi_unacked, tcpi_last_ack_recv (milliseconds).
 _INFO: Final = struct.Struct("=2xB5x16xI28xI")
 
 
-def is_silent(connection: socket.socket) -> bool:
-    """Return whether what was sent has not been acknowledged for too long."""
+def is_silent(connection: socket.socket, *, has_others: bool = False) -> bool:
+    """Return whether what was sent has not been acknowledged for too long.
+
+    ``has_others``: there are other servers to go to.
+    """
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     except OSError:  # it is ending
@@ -28,4 +36,5 @@ def is_silent(connection: socket.socket) -> bool:
     if len(info) < _INFO.size:
         return False
     retransmits, unacknowledged, ago_ms = _INFO.unpack(info)
-    return bool(unacknowledged > 0 and retransmits >= RETRANSMITS and ago_ms >= SILENT_MS)
+    limit_ms = SILENT_WITH_OTHERS_MS if has_others else SILENT_MS
+    return bool(unacknowledged > 0 and retransmits >= RETRANSMITS and ago_ms >= limit_ms)

@@ -23,12 +23,18 @@ async def _listening() -> None:
     """Bind nothing."""
 
 
+async def _looking() -> None:
+    """Look for no life."""
+
+
 def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOwner:
     """A gateway with these endpoints, whose sessions on UDP only note that they begin."""
     target = "tcp://192.0.2.1" if role == "connect" else None
     settings = load(role, target, Options(wire="plain", insecure=True))
     fields: dict[str, Any] = {"listen" if role == "serve" else "endpoints": tuple(endpoints)}
-    has_udp = UDP in endpoints
+    datagrams = SimpleNamespace(
+        begin_all=lambda: begun.append("all"), silence=SimpleNamespace(run=_looking)
+    )
     return cast(
         "LinkOwner",
         SimpleNamespace(
@@ -39,7 +45,7 @@ def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOw
             moves=SimpleNamespace(is_asked=lambda _=None: False),
             listening=SimpleNamespace(streams=None, run=_listening),
             handshaker=SimpleNamespace(opening_bytes=0),
-            datagrams=SimpleNamespace(begin_all=lambda: begun.append("all")) if has_udp else None,
+            datagrams=datagrams if UDP in endpoints else None,
             counts=None,
         ),
     )
@@ -57,12 +63,12 @@ def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOw
             True,
         ),
         ("connect", (TCP,), ["refuse_missing", "_listening", "Dialler.run"], False),
-        ("connect", (UDP,), ["refuse_missing", "_listening"], True),
+        ("connect", (UDP,), ["refuse_missing", "_listening", "_looking"], True),
         # The choice between the two begins the session on UDP.
         (
             "connect",
             (UDP, TCP),
-            ["refuse_missing", "_listening", "Preference.run", "Dialler.run"],
+            ["refuse_missing", "_listening", "_looking", "Preference.run", "Dialler.run"],
             False,
         ),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from fastun.lane.messages import SendKeepalive, SendMessage
 from fastun.link.datagram import liveness, probe
 from fastun.link.datagram.probe import Probe, Probed
 from fastun.link.hello import Ability
+from fastun.native import UdpAddress
 from fastun.session import messages, transport
 from fastun.session.messages import MessageType
 from tests.support.datagram_pair import HELLO, Pair, names_resolved, run
@@ -149,6 +151,28 @@ def test_a_silent_peer_is_tried_by_handshakes_within_seconds_and_the_session_goe
         assert path.n_questions <= 2
 
     run(claim())
+
+
+def test_where_there_are_other_servers_a_silence_is_doubted_sooner_but_not_just_after_a_move() -> (
+    None
+):
+    def doubted_after_s(life: liveness.Liveness, from_s: float) -> float:
+        """Return when a silence that begins then is doubted, looked at each 0.05 s."""
+        for n in range(100):
+            step = life.step(from_s + n / 20, from_s, 7, may_ask=True, has_others=True)
+            if step is liveness.Step.DOUBT:
+                return n / 20
+        raise AssertionError
+
+    here, there = UdpAddress(ip_address("192.0.2.1"), 1), UdpAddress(ip_address("192.0.2.2"), 1)
+    life = liveness.Liveness()
+    assert doubted_after_s(life, 100) == pytest.approx(2 * liveness.QUICK_S, abs=0.06)
+    life.doubt(here)
+    life.on_handshake(there, 2, 101)
+    assert doubted_after_s(life, 102) == pytest.approx(2, abs=0.06)
+    life.doubt(there)
+    life.on_handshake(there, 1, 105)  # it was only slow
+    assert doubted_after_s(life, 110) == pytest.approx(3 * liveness.QUICK_S, abs=0.06)
 
 
 def test_handshakes_that_find_the_peer_where_it_was_come_ever_later(now: SimpleNamespace) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
     """The connections that are silent."""
     silent: list[socket.socket] = []
-    monkeypatch.setattr(silence, "is_silent", lambda each: each in silent)
+    monkeypatch.setattr(silence, "is_silent", lambda each, **_: each in silent)
     monkeypatch.setattr(dialler_module, "LOOK_INTERVAL_S", 0.01)
     monkeypatch.setattr(dialler_module, "OTHER_WAYS_PAUSE_S", 0.01)
     yield silent
