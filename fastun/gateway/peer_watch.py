@@ -1,7 +1,9 @@
 """What follows a look at the peer directory: handshakes with new peers, and routes to all.
 
 In a fleet, routes are to the peers that are connected here, for a routing daemon to announce: they
-come and go with the links. Several that do so at once are one change.
+come and go with the links. Several that do so at once are one change. A peer on UDP that answers
+nothing any more has none, though its session goes on: it may be at another gateway by now, and
+while the directory is away nothing else says so.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class PeerWatch:
         self._owner = owner
         self._behind: tuple[Network, ...] = ()
         self._n_fills = owner.peer_sync.n_fills
+        self._routed: frozenset[bytes] = frozenset()  # keys of peers
         self._moved = asyncio.Event()  # a link has come or gone, or a peer is another
 
     def tasks(self, quiet: Quiet) -> Iterator[Coroutine[None, None, None]]:
@@ -78,6 +81,8 @@ class PeerWatch:
             self._owner.outside.attempts.tick()
             self._owner.push_updates.tick()
             quiet.look()
+            if self._owner.peer_sync.routes_connected and self._connected() != self._routed:
+                self._moved.set()
             await PACE.next_look(PeerSync.REFRESH_S)
 
     async def look(self) -> None:
@@ -99,12 +104,18 @@ class PeerWatch:
         while True:
             await self._moved.wait()
             self._moved.clear()
-            await self._route(self._owner.peer_sync.behind_of(self._connected()))
+            self._routed = self._connected()
+            await self._route(self._owner.peer_sync.behind_of(self._routed))
             await asyncio.sleep(ROUTES_APART_S)
 
     def _connected(self) -> frozenset[bytes]:
-        links = self._owner.links.by_slot.values()
-        return frozenset(link.slotted.peer.public_key for link in links)
+        """Return the keys of the peers that have a link, and have not fallen silent on it."""
+        links, datagrams = self._owner.links.by_slot.values(), self._owner.datagrams
+        return frozenset(
+            link.slotted.peer.public_key
+            for link in links
+            if datagrams is None or not datagrams.silence.is_gone(link.slot)
+        )
 
     async def _route(self, behind: tuple[Network, ...]) -> None:
         if behind != self._behind:

@@ -114,6 +114,23 @@ def test_a_connected_peers_addresses_are_routes_where_it_is_and_go_with_it(
     fleet.peer(0, "remove", "site")
 
 
+def test_a_peer_that_answers_nothing_has_no_route_until_it_is_heard(fleet: FleetScene) -> None:
+    file = fleet.connect("sleeper", 1)
+    fleet.wait_known({"sleeper"})
+    client = start_gateway(fleet.client, fleet.directory, "connect", str(file), wire="wireguard")
+    wait_until(lambda: routes(fleet, 1) == ["10.99.0.2"], "the route", timeout_s=20)
+    sending = fleet.hosts[1].spawn("ping", "-q", "-i0.2", "10.99.0.2")
+    fleet.client.ip("link", "set", "to-gw2", "down")
+    wait_until(lambda: routes(fleet, 1) == [], "no route", timeout_s=20)
+    assert [peer.link is not None for peer in fleet.status(1).peers] == [True]  # it goes on
+    fleet.client.ip("link", "set", "to-gw2", "up")
+    wait_until(lambda: answers_ping(fleet.client, INNER), "the tunnel", timeout_s=20)
+    wait_until(lambda: routes(fleet, 1) == ["10.99.0.2"], "the route again", timeout_s=20)
+    sending.terminate()
+    client.stop()
+    fleet.peer(2, "remove", "sleeper")
+
+
 def test_a_peer_that_shows_up_at_another_gateway_is_let_go_at_once(fleet: FleetScene) -> None:
     file = fleet.connect("phone", 0)
     fleet.wait_known({"phone"})

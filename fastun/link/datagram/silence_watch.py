@@ -18,6 +18,11 @@ from fastun.session import clock
 #: How often a client that has other servers to go to looks whether its own is still there.
 LOOK_S: Final = 0.1
 
+#: What was sent has got no answer for so long that the peer is gone, or elsewhere: of one that
+#: answers questions, and of plain WireGuard, which sends a keepalive 10 s after data.
+GONE_S: Final = 5.0
+PLAIN_GONE_S: Final = 15.0
+
 
 class SilenceWatch:
     """That of all peers on UDP. Event loop only."""
@@ -45,6 +50,15 @@ class SilenceWatch:
                     udp_peer.observer.observe()
                     self.look(udp_peer, now_s)
             await PACE.next_look(LOOK_S if watched else TICK_S)
+
+    def is_gone(self, slot: int) -> bool:
+        """Return whether the peer seems to be gone, though its session may go on."""
+        udp_peer = self._peers.by_slot.get(slot)
+        if udp_peer is None or not self._peers.is_carried(udp_peer):
+            return False
+        since_s = udp_peer.timers.unanswered_since_s
+        limit_s = GONE_S if udp_peer.may_be_asked() else PLAIN_GONE_S
+        return since_s is not None and clock.boottime_s() - since_s >= limit_s
 
     def look(self, udp_peer: UdpPeer, now_s: float) -> None:
         """Look at one, of which all that workers have counted is known."""

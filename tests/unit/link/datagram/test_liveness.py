@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from fastun.lane.messages import SendKeepalive, SendMessage
-from fastun.link.datagram import liveness, probe
+from fastun.link.datagram import liveness, probe, silence_watch
 from fastun.link.datagram.probe import Probe, Probed
 from fastun.link.hello import Ability
 from fastun.native import UdpAddress
@@ -149,6 +149,28 @@ def test_a_silent_peer_is_tried_by_handshakes_within_seconds_and_the_session_goe
             assert least_s <= gap_s <= least_s + 2 * TICK_S
         assert path.client.links.by_slot[0] is link
         assert path.n_questions <= 2
+
+    run(claim())
+
+
+@pytest.mark.parametrize(
+    ("is_plain", "limit_s"), [(False, silence_watch.GONE_S), (True, silence_watch.PLAIN_GONE_S)]
+)
+def test_a_peer_that_answers_nothing_is_gone_until_it_is_heard(
+    now: SimpleNamespace, is_plain: bool, limit_s: float
+) -> None:
+    async def claim() -> None:
+        path = Path(now, is_plain=is_plain)
+        await path.begin()
+        silence, path.answers = path.client.sessions.silence, False
+        await path.pass_s(limit_s)
+        assert not silence.is_gone(0)
+        await path.pass_s(1)
+        assert silence.is_gone(0)
+        path.hear(n_packets=1)
+        path.client.sessions.tick()
+        assert not silence.is_gone(0)
+        await names_resolved()
 
     run(claim())
 
