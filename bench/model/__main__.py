@@ -21,6 +21,7 @@ from rich.markup import escape
 
 from bench.model import compared, results, tables
 from bench.tunnel import machine
+from fastun.bench.model import processors
 from fastun.bench.model.costs import Hosts, measure_crossing
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.lab.network import Lab, missing_capability
@@ -88,7 +89,11 @@ def _measure(arguments: Sequence[str], console: Console) -> int:
 
 def _run(n_rounds: int, seconds: float, console: Console) -> results.Results:
     began, began_s, load = dt.datetime.now(dt.UTC), time.monotonic(), os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(prefix="fastun-bench-") as directory, Lab() as lab:
+    with (
+        processors.few(),
+        tempfile.TemporaryDirectory(prefix="fastun-bench-") as directory,
+        Lab() as lab,
+    ):
         costs, each_round = compared.run(
             lab, Path(directory), n_rounds=n_rounds, seconds=seconds, say=console.print
         )

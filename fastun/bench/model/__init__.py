@@ -3,6 +3,7 @@
 wires       the wires, and in how many lanes a peer is on each
 load        the program that sends and receives meanwhile
 plain_end   fastun without its hello, as plain WireGuard is
+processors  on which two it is measured
 cpu_clock   the processor time of processes and of the kernel's softirqs
 windows     what all stages spent in a window of time
 costs       those of a wire, a frame, a packet and a byte: measured

@@ -82,7 +82,7 @@ class Predicted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """`fastun bench --model`."""
+    """`fastun bench --model`. ``cores`` are those on which it was measured."""
 
     version: str
     kernel: str

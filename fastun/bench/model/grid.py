@@ -28,7 +28,11 @@ eight times at each end, so doubt what is above 40 Gbit/s.
 A NIC has a queue for each core and chooses by connection. Its driver, and putting packets together
 (GRO), cost nothing: a veth pair passes what is sent whole.
 
-How long softirqs take the kernel samples; on top of which stage they were is a guess.
+A core is a whole one, not one of its two hardware threads. What writers spend on looking for the
+next packet before they sleep, on machines with more than two, is not counted.
+
+How long softirqs take the kernel samples; on top of which stage they were is a guess. A stage that
+finds the next one asleep does its step as well, as it does of most small packets here.
 
 Stages that wait for each other leave cores idle at times; of any number of cores the part that they
 keep busy is that of these, with one stream.

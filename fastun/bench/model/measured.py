@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from fastun import __version__
-from fastun.bench.model import costs, grid
+from fastun.bench.model import costs, grid, processors
 from fastun.bench.model.figures import Model
 
 if TYPE_CHECKING:
@@ -22,14 +22,15 @@ N_STEPS = costs.N_STEPS
 def measured_model(lab: Lab, directory: Path, seconds: float, step: Callable[[str], None]) -> Model:
     """Measure each load for so long, and predict. Raises FastunError."""
     step("two hosts and a veth pair")
-    hosts = costs.Hosts(lab, directory)
-    measured = costs.measure(hosts, seconds, step)
-    crossing_ns = costs.measure_crossing(hosts, seconds, step)
+    with processors.few() as chosen:
+        hosts = costs.Hosts(lab, directory)
+        measured = costs.measure(hosts, seconds, step)
+        crossing_ns = costs.measure_crossing(hosts, seconds, step)
     wires = [structs.replace(each, crossing_ns=crossing_ns) for each in measured]
     return Model(
         version=__version__,
         kernel=os.uname().release,
-        cores=len(os.sched_getaffinity(0)),
+        cores=len(chosen),
         congestion_control=lab.congestion_control,
         seconds=seconds,
         wires=wires,
