@@ -37,13 +37,17 @@ class WireFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """`fastun bench`: what this machine does between two hosts of its own."""
+    """`fastun bench`: what this machine does between two hosts of its own.
+
+    ``load_average`` is that of the minute before.
+    """
 
     version: str
     kernel: str
     cores: int
     congestion_control: str
     seconds: float
+    load_average: float = 0.0
     veth_ping_ms: float
     wires: list[WireFigures]
 

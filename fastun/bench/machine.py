@@ -45,6 +45,12 @@ _VETH_S_MIN = 0.25
 Step = Callable[[str], None]
 
 
+def title(wire: str, transport: str) -> str:
+    """Return what a wire over a transport is called for a person."""
+    kind = {"wireguard": "secure"}.get(wire, wire)
+    return f"{kind} {transport.upper()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A wire over a transport."""
@@ -55,7 +61,7 @@ class Case:
     @property
     def title(self) -> str:
         """As in the table."""
-        return f"{self.wire}, {self.transport}"
+        return title(self.wire, self.transport)
 
 
 CASES = (
@@ -78,6 +84,7 @@ class Bench:
 
     def run(self) -> Machine:
         """Build, and measure case after case. Raises FastunError."""
+        load_average = os.getloadavg()[0]  # before we add to it
         self._step("two hosts and a veth pair")
         self._server, self._client = self._lab.host("server"), self._lab.host("client")
         self._lab.wire(self._server, self._client, [SERVER_OUTER], [CLIENT_OUTER])
@@ -88,6 +95,7 @@ class Bench:
             cores=len(os.sched_getaffinity(0)),
             congestion_control=self._lab.congestion_control,
             seconds=self._seconds,
+            load_average=load_average,
             veth_ping_ms=veth_ping_ms,
             wires=[self._measure(case) for case in CASES],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from fastun.bench.machine import title
 from fastun.bench.stages import RECEIVING, SENDING
 from fastun.native import ROLES
 
@@ -16,22 +18,43 @@ if TYPE_CHECKING:
     from fastun.bench.figures import Live, LiveOneWay, Machine, OneWay, WireFigures
 
 _COLUMNS = 80
+_NOTES = """
+- secure: the wireguard wire, which is encrypted. plain and simpletun are not.
+
+- x veth: of the bare veth pair, measured before and after. Of two runs only these ratios can be
+compared.
+
+- ping: with nothing else to carry. ACKs: the other two workers of each end, which carry TCP's
+answers.
+
+- What more cores would carry: fastun bench --model. Through a live tunnel: fastun bench --serve on
+one host, fastun bench --peer NAME on the other.
+"""
+# Of its cores, before the run: more, and others take a noticeable part.
+_LOAD_MAX = 0.5
 
 
 def of_machine(figures: Machine) -> Iterable[Table | str]:
     """Return what is printed of `fastun bench`."""
     yield f"fastun {figures.version}, Linux {figures.kernel}, {_cores(figures.cores)} for both ends"
+    if figures.load_average > _LOAD_MAX * figures.cores:
+        yield filled(
+            f"This machine was busy (load {figures.load_average:.1f}), so these figures are low; "
+            "run it again when it has nothing else to do."
+        )
     yield ""
     yield _goodput(figures)
     yield ""
-    yield "processor time of the workers, both directions, µs per MiB"
+    yield "processor time of the workers of both ends, µs per MiB that they carry"
     yield _stages(figures)
     yield ""
-    yield (
-        f"One TCP stream, {figures.congestion_control}, {figures.seconds:g} s a direction. "
-        "x veth: beside the bare veth pair\nmeasured before and after; of two runs only these "
-        "ratios can be compared."
-    )
+    yield f"One TCP stream, {figures.congestion_control}, {figures.seconds:g} s a direction."
+    yield from map(filled, _NOTES.strip().split("\n\n"))
+
+
+def filled(text: str) -> str:
+    """Return a paragraph, or what begins with "- ", in lines of 80 columns."""
+    return textwrap.fill(text, _COLUMNS, subsequent_indent="  " * text.startswith("- "))
 
 
 def _cores(n: int) -> str:
@@ -77,7 +100,7 @@ def _total(way: OneWay) -> float:
 
 
 def _title(wire: WireFigures) -> str:
-    return f"{wire.wire}, {wire.transport}"
+    return title(wire.wire, wire.transport)
 
 
 def of_peer(figures: Live) -> Iterable[Table | Text | str]:
@@ -103,9 +126,9 @@ def of_peer(figures: Live) -> Iterable[Table | Text | str]:
 def _live(figures: Live) -> Table:
     table = _table("direction", "goodput", *ROLES)
     ways = {f"to {figures.peer}": figures.sending, f"from {figures.peer}": figures.receiving}
-    for title, way in ways.items():
+    for direction, way in ways.items():
         if way is not None:
-            table.add_row(Text(title), *_live_cells(way))
+            table.add_row(Text(direction), *_live_cells(way))
     return table
 
 

@@ -29,7 +29,7 @@ from fastun.command.options import NumberRange, gateway_option, run_dir_option
     default=2.0,
     show_default=True,
     metavar="N",
-    help="Duration of each direction.",
+    help="Duration of each direction; with --model, of each load.",
 )
 @click.option("--reverse", is_flag=True, help="With --peer: only from the peer to this host.")
 @click.option(
@@ -51,21 +51,26 @@ from fastun.command.options import NumberRange, gateway_option, run_dir_option
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(**options: Any) -> None:
-    """Measure what this machine can do, or a live tunnel.
-
-    Without --peer: a veth pair between two network namespaces, and each wire over it, in under a
-    minute; nothing outside is touched. With --peer: through a running tunnel, to another host on
-    which 'fastun bench --serve' runs. That one accepts connections from the tunnel only. With
-    --model: what each stage costs here, and what machines of 1 to 64 cores would carry by that.
+    """Measure what this machine can do, a live tunnel, or what more cores would carry.
 
     \b
-    Examples:
+    This machine, in under a minute: a tunnel on each wire between two network
+    namespaces of its own; nothing outside is touched.
       fastun bench
       fastun bench --seconds 5 --json > bench.json
+
+    \b
+    A live tunnel, from one end to the other. The serving end accepts connections
+    from the tunnel only.
       fastun bench --serve                  on one host
       fastun bench --peer laptop            on the other
       fastun bench --peer 10.55.0.1 --reverse
-      fastun bench --model --nic 25
+
+    \b
+    What each stage costs here, and what machines of 1 to 64 cores would carry by
+    that, in under a minute.
+      fastun bench --model
+      fastun bench --model --nic 25 --lanes 4
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun.bench import command  # noqa: PLC0415 (rich, not for all commands)
 

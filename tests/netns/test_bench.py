@@ -78,7 +78,7 @@ def test_each_wire_is_measured_both_ways_beside_veth(machine: subprocess.Popen[s
                 assert set(cpu) == set(ROLES)
             assert way["sender_cpu_us_per_mebibyte"]["tun-reader"] > 0
             assert way["receiver_cpu_us_per_mebibyte"]["tun-writer"] > 0
-    assert "plain, tcp: client to server" in progress.splitlines()
+    assert "plain TCP: client to server" in progress.splitlines()
 
 
 def test_an_interrupt_is_one_line_and_leaves_nothing(machine: subprocess.Popen[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from fastun.bench.model.prediction import (
     Machine,
 )
 from fastun.bench.model.wires import SMALL_PACKET, SUPER_PACKET, WIRES
+from fastun.bench.report import filled
 from fastun.bench.stages import RECEIVING, SENDING
 from fastun.config.lanes import of_cores
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 _SENDER = (SOURCE, *SENDING)
 _RECEIVER = (KERNEL, *RECEIVING, SINK)
-_COLUMNS = 80
 # Of the cores; less does not matter.
 _OTHERS_MAX = 0.1
 _LEGEND = (
-    "cores: all cores of an end are busy. NIC: it is full. Any other: that stage is\n"
-    "busy, in each process that it has; tun-r is tun-reader, link-w link-writer, and\n"
-    "so on."
+    "source, sink: the programs that send and receive. kernel: what the receiving host's does "
+    "before the link-reader. answers: TCP's, by the other workers of both ends. cores: all cores "
+    "of an end are busy. NIC: it is full. Any other limit: that stage is busy, in each process "
+    "that it has (tun-r: tun-reader, link-w: link-writer, and so on)."
 )
 #: How the limits are written in a cell.
 SHORT = {
@@ -86,25 +86,20 @@ def of_model(figures: Model, view: View) -> Iterable[Table | str]:
     yield "the same for packets of 64 bytes, millions a second"
     yield _predictions(figures, SMALL_PACKET, DEMANDS[1:], view)
     yield ""
-    yield _LEGEND
+    yield filled(_LEGEND)
     yield ""
     yield "What is taken for granted:"
-    yield from _assumptions(figures)
+    yield from (filled(f"- {text}") for text in figures.assumptions)
 
 
 def _if_busy(figures: Model) -> Iterable[str]:
     windows = [window for costs in figures.wires for window in costs.windows]
     others = sum(window.others_cores for window in windows) / len(windows)
     if others > _OTHERS_MAX * figures.cores:
-        yield (
+        yield filled(
             f"Others kept {others:.1f} cores busy meanwhile, so these costs are too high; "
-            "run it again when\nthis machine has nothing else to do."
+            "run it again when this machine has nothing else to do."
         )
-
-
-def _assumptions(figures: Model) -> Iterable[str]:
-    for text in figures.assumptions:
-        yield textwrap.fill(f"- {text}", _COLUMNS, subsequent_indent="  ")
 
 
 def _costs(figures: Model, frame: str, stages: Sequence[str]) -> Table:

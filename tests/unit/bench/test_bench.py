@@ -316,9 +316,15 @@ def test_the_tables_fit_80_columns_with_nothing_cut() -> None:
 
 def test_each_wire_has_its_ratio_to_veth_and_all_its_processor_time() -> None:
     lines = printed(*report.of_machine(MACHINE))
-    goodput, stages = (line for line in lines if line.startswith("wireguard, udp"))
+    goodput, stages = (line for line in lines if line.startswith("secure UDP"))
     assert " ".join(goodput.split()[2:]) == ("123.45 Gbit/s 0.50 999.9 Mbit/s 0.50 123.45 ms")
     assert stages.split()[2:] == ["12346", "12346", "12346", "12346", "49382", "98765"]
+
+
+def test_it_says_when_the_machine_had_other_work_to_do() -> None:
+    assert not [line for line in printed(*report.of_machine(MACHINE)) if "busy" in line]
+    busy = msgspec.structs.replace(MACHINE, load_average=100.0)
+    assert [line for line in printed(*report.of_machine(busy)) if "was busy (load 100.0)" in line]
 
 
 def test_only_one_direction_is_shown_where_only_one_was_asked_for() -> None:
