@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from bench.model.compared import summarise
 from bench.tunnel.report import Grid
 from fastun.bench.model import grid
-from fastun.bench.model.prediction import DEMANDS, Machine
+from fastun.bench.model.prediction import DEMANDS
 from fastun.bench.model.report import SHORT
 from fastun.bench.model.wires import SUPER_PACKET, WIRES
-from fastun.config.lanes import of_cores
 from fastun.errors import RuntimeFailure
 
 if TYPE_CHECKING:
@@ -72,8 +71,7 @@ def other_machines(results: Results) -> Grid:
 
 
 def _predicted(wire: Wire, costs: WireCosts, demand: Demand, n_cores: int) -> Predicted:
-    machine = Machine(cores=n_cores, lanes=of_cores(n_cores), nic_bits_per_second=NIC_GBIT * 1e9)
-    return grid.one(wire, costs, machine, demand, SUPER_PACKET)
+    return grid.one(wire, costs, grid.View(NIC_GBIT).machine(n_cores), demand, SUPER_PACKET)
 
 
 def _cell(row: Predicted) -> str:

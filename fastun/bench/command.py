@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fastun.bench import live, machine, report
+from fastun.bench.model.grid import View
 from fastun.bench.model.measured import N_STEPS as N_STEPS_OF_MODEL
 from fastun.bench.model.measured import measured_model
-from fastun.bench.model.report import View, of_model
+from fastun.bench.model.report import of_model
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.lab import entry
 from fastun.lab.network import Lab
@@ -52,16 +53,14 @@ def run(
     Raises FastunError.
     """
     _check(peer=peer, served=served, interface=interface, reverse=reverse)
-    _check_model(
-        model=model, is_live=served or peer is not None, nic=nic, lanes=lanes, as_json=as_json
-    )
+    _check_model(model=model, is_live=served or peer is not None, nic=nic, lanes=lanes)
     if served:
         live.serve(interface, run_dir)
         return
     try:
         if model:
             view = View(lanes=lanes) if nic is None else View(nic, lanes)
-            _print(_model(seconds), lambda figures: of_model(figures, view), as_json)
+            _print(_model(seconds, view), of_model, as_json)
             return
         if peer is None:
             _print(_machine(seconds), report.of_machine, as_json)
@@ -82,16 +81,12 @@ def _check(*, peer: str | None, served: bool, interface: str | None, reverse: bo
         raise ConfigError("--interface needs --peer or --serve; remove it")
 
 
-def _check_model(
-    *, model: bool, is_live: bool, nic: float | None, lanes: int | None, as_json: bool
-) -> None:
+def _check_model(*, model: bool, is_live: bool, nic: float | None, lanes: int | None) -> None:
     is_chosen = nic is not None or lanes is not None
     if model and is_live:
         raise ConfigError("--model measures this machine only; remove --peer or --serve")
     if is_chosen and not model:
         raise ConfigError("--nic and --lanes need --model")
-    if is_chosen and as_json:
-        raise ConfigError("--model --json prints all machines; remove --nic and --lanes")
     if lanes is not None and not 1 <= lanes <= LANES_MAX:
         raise ConfigError(f"--lanes: {lanes} is out of range (1-{LANES_MAX})")
 
@@ -101,9 +96,9 @@ def _machine(seconds: float) -> Machine:
         return machine.Bench(lab, directory, seconds, step).run()
 
 
-def _model(seconds: float) -> Model:
+def _model(seconds: float, view: View) -> Model:
     with _laboratory("sudo fastun bench --model", N_STEPS_OF_MODEL) as (lab, directory, step):
-        return measured_model(lab, directory, seconds, step)
+        return measured_model(lab, directory, seconds, view, step)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from fastun.bench.model.windows import Watch, datagrams, streams
 from fastun.bench.model.wires import WIRES
 from fastun.bench.stages import RECEIVING, SENDING, status_of
 from fastun.errors import RuntimeFailure
+from fastun.lab.host import NAMESPACE_DIR
 from fastun.lab.network import Lab
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 @pytest.mark.alone
 def test_the_costs_of_all_wires_are_measured_and_predict_for_all_machines() -> None:
     done = subprocess.run(
-        [*BENCH, "--seconds", "0.2", "--json"],
+        [*BENCH, "--seconds", "0.2", "--nic", "25", "--lanes", "4", "--json"],
         capture_output=True,
         text=True,
         timeout=200,
@@ -53,9 +55,27 @@ def test_the_costs_of_all_wires_are_measured_and_predict_for_all_machines() -> N
             assert 100 < spent[role] / stream["frames"] < 10e6
         assert stream["packets"] > 20 * stream["frames"]
         assert 0 < wire["busy_share"] <= 1
-    assert {row["cores"] for row in figures["predictions"]} == set(CORES)
-    assert all(row["bits_per_second"] > 0 for row in figures["predictions"])
+    rows = figures["predictions"]
+    assert {row["cores"] for row in rows} == set(CORES)
+    assert {(row["lanes"], row["nic_gbit_per_second"]) for row in rows} == {(4, 25)}
+    assert all(0 < row["bits_per_second"] < 25e9 for row in rows)
     assert "secure TCP: 1 TCP stream" in done.stderr.splitlines()
+
+
+def test_an_interrupt_is_a_line_and_leaves_nothing() -> None:
+    process = subprocess.Popen(
+        [*BENCH, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line == "secure TCP: 1 TCP stream\n":
+            break
+    process.send_signal(signal.SIGINT)
+    said, complaint = process.communicate(timeout=30)
+    assert (process.returncode, said) == (1, "")
+    assert complaint == "fastun: interrupted before any measurement was complete\n"
+    left = NAMESPACE_DIR.iterdir() if NAMESPACE_DIR.is_dir() else ()
+    assert not [path for path in left if path.name.startswith(f"ft-{process.pid}-")]
 
 
 def test_its_plain_wireguard_peer_is_one(hosts: Hosts) -> None:

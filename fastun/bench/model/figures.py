@@ -82,13 +82,19 @@ class Predicted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """`fastun bench --model`. ``cores`` are those on which it was measured."""
+    """`fastun bench --model`. ``cores`` are those on which it was measured.
+
+    ``nic_gbit_per_second`` and ``lanes`` are those of the machines that it predicts for; null lanes
+    are as many as ``auto`` gives each of them.
+    """
 
     version: str
     kernel: str
     cores: int
     congestion_control: str
     seconds: float
+    nic_gbit_per_second: float
+    lanes: int | None
     wires: list[WireCosts]
     assumptions: list[str]
     predictions: list[Predicted]

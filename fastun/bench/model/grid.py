@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from fastun.bench.model.figures import Predicted, WireCosts
 from fastun.bench.model.prediction import DEMANDS, Demand, Machine, predict
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from fastun.bench.model.wires import Wire
 
 CORES = (1, 2, 4, 8, 16, 32, 64)
-LANES = (1, 2, 4, 8, 16)
-NICS_GBIT = (1.0, 10.0, 25.0, 100.0)
 
 _ASSUMED = """
 Each end is a machine of its own with cores as fast as these, and what sends and receives runs on it
@@ -50,11 +50,28 @@ busy.
 ASSUMPTIONS = tuple(" ".join(one.split()) for one in _ASSUMED.split("\n\n"))
 
 
-def predicted(costs: Sequence[WireCosts]) -> list[Predicted]:
-    """Return the predictions of all wires for all of these machines."""
+class View(msgspec.Struct, frozen=True):
+    """Which machines are asked about: their NIC, and their lanes; None: as 'auto' chooses."""
+
+    nic_gbit: float = 100.0
+    lanes: int | None = None
+
+    def machine(self, n_cores: int) -> Machine:
+        """Return the one with so many cores."""
+        lanes = of_cores(n_cores) if self.lanes is None else self.lanes
+        return Machine(cores=n_cores, lanes=lanes, nic_bits_per_second=self.nic_gbit * 1e9)
+
+
+def predicted(costs: Sequence[WireCosts], view: View) -> list[Predicted]:
+    """Return the predictions of all wires for these machines, with any of CORES."""
     by_name = {each.wire: each for each in costs}
     return [
-        row for wire in WIRES if wire.name in by_name for row in _of_wire(wire, by_name[wire.name])
+        one(wire, by_name[wire.name], view.machine(n_cores), demand, frame)
+        for wire in WIRES
+        if wire.name in by_name
+        for frame in wire.frames
+        for demand in DEMANDS
+        for n_cores in CORES
     ]
 
 
@@ -85,15 +102,3 @@ def one(
         limit=found.limit,
         of_linear=found.of_linear,
     )
-
-
-def _of_wire(wire: Wire, costs: WireCosts) -> Iterator[Predicted]:
-    for frame in costs.frames:
-        for demand in DEMANDS:
-            for n_cores in CORES:
-                for n_lanes in sorted({*LANES, of_cores(n_cores)}):
-                    for nic in NICS_GBIT:
-                        machine = Machine(
-                            cores=n_cores, lanes=n_lanes, nic_bits_per_second=nic * 1e9
-                        )
-                        yield one(wire, costs, machine, demand, frame)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 N_STEPS = costs.N_STEPS
 
 
-def measured_model(lab: Lab, directory: Path, seconds: float, step: Callable[[str], None]) -> Model:
-    """Measure each load for so long, and predict. Raises FastunError."""
+def measured_model(
+    lab: Lab, directory: Path, seconds: float, view: grid.View, step: Callable[[str], None]
+) -> Model:
+    """Measure each load for so long, and predict for the machines of `view`. FastunError."""
     step("two hosts and a veth pair")
     with processors.few() as chosen:
         hosts = costs.Hosts(lab, directory)
@@ -33,7 +35,9 @@ def measured_model(lab: Lab, directory: Path, seconds: float, step: Callable[[st
         cores=len(chosen),
         congestion_control=lab.congestion_control,
         seconds=seconds,
+        nic_gbit_per_second=view.nic_gbit,
+        lanes=view.lanes,
         wires=wires,
         assumptions=list(grid.ASSUMPTIONS),
-        predictions=grid.predicted(wires),
+        predictions=grid.predicted(wires, view),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
 from rich.table import Table
 
 from fastun.bench.model import grid
@@ -15,12 +14,10 @@ from fastun.bench.model.prediction import (
     KERNEL,
     SINK,
     SOURCE,
-    Machine,
 )
-from fastun.bench.model.wires import SMALL_PACKET, SUPER_PACKET, WIRES
+from fastun.bench.model.wires import SMALL_PACKET, SUPER_PACKET
 from fastun.bench.report import filled
 from fastun.bench.stages import RECEIVING, SENDING
-from fastun.config.lanes import of_cores
 
 if TYPE_CHECKING:
     from fastun.bench.model.figures import Model, Predicted
@@ -45,27 +42,7 @@ SHORT = {
 }
 
 
-class View(msgspec.Struct, frozen=True):
-    """Which of the machines are shown: their NIC, and their lanes; None: as 'auto' chooses."""
-
-    nic_gbit: float = 100.0
-    lanes: int | None = None
-
-    @property
-    def title(self) -> str:
-        """What is said of them."""
-        lanes = "lanes as 'auto' chooses"
-        if self.lanes is not None:
-            lanes = f"{self.lanes} lane{'s' * (self.lanes > 1)}"
-        return f"{lanes} and a NIC of {self.nic_gbit:g} Gbit/s"
-
-    def machine(self, n_cores: int) -> Machine:
-        """Return the one with so many cores."""
-        lanes = of_cores(n_cores) if self.lanes is None else self.lanes
-        return Machine(cores=n_cores, lanes=lanes, nic_bits_per_second=self.nic_gbit * 1e9)
-
-
-def of_model(figures: Model, view: View) -> Iterable[Table | str]:
+def of_model(figures: Model) -> Iterable[Table | str]:
     """Return what is printed."""
     cores = f"{figures.cores} core{'s' * (figures.cores > 1)}"
     yield f"fastun {figures.version}, Linux {figures.kernel}; measured on {cores} for both ends"
@@ -79,17 +56,24 @@ def of_model(figures: Model, view: View) -> Iterable[Table | str]:
     crossing_us = max((costs.crossing_ns for costs in figures.wires), default=0.0) / 1e3
     yield f"and {crossing_us:.2f} µs for one that crosses from one lane to another"
     yield ""
-    yield f"what other machines would carry: each end with so many cores,\n{view.title}"
+    yield f"what other machines would carry: each end with so many cores,\n{_machines(figures)}"
     yield "Gbit/s of TCP's payload, and what limits it"
-    yield _predictions(figures, SUPER_PACKET, DEMANDS, view)
+    yield _predictions(figures, SUPER_PACKET, DEMANDS)
     yield ""
     yield "the same for packets of 64 bytes, millions a second"
-    yield _predictions(figures, SMALL_PACKET, DEMANDS[1:], view)
+    yield _predictions(figures, SMALL_PACKET, DEMANDS[1:])
     yield ""
     yield filled(_LEGEND)
     yield ""
     yield "What is taken for granted:"
     yield from (filled(f"- {text}") for text in figures.assumptions)
+
+
+def _machines(figures: Model) -> str:
+    lanes = "lanes as 'auto' chooses"
+    if figures.lanes is not None:
+        lanes = f"{figures.lanes} lane{'s' * (figures.lanes > 1)}"
+    return f"{lanes} and a NIC of {figures.nic_gbit_per_second:g} Gbit/s"
 
 
 def _if_busy(figures: Model) -> Iterable[str]:
@@ -118,17 +102,14 @@ def _three_digits(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def _predictions(figures: Model, frame: str, demands: Sequence[Demand], view: View) -> Table:
+def _predictions(figures: Model, frame: str, demands: Sequence[Demand]) -> Table:
     table = _table("wire, cores:", *map(str, grid.CORES))
-    by_name = {costs.wire: costs for costs in figures.wires}
-    for wire in (each for each in WIRES if each.name in by_name):
-        table.add_row(wire.name)
+    for wire in (costs.wire for costs in figures.wires):
+        table.add_row(wire)
         rows: dict[tuple[tuple[str, str], ...], list[Demand]] = {}
         for demand in demands:
-            row = (
-                grid.one(wire, by_name[wire.name], view.machine(n), demand, frame)
-                for n in grid.CORES
-            )
+            key = (wire, frame, demand)
+            row = (p for p in figures.predictions if (p.wire, p.frame, p.demand) == key)
             cells = tuple((_shown(each), SHORT.get(each.limit, each.limit)) for each in row)
             rows.setdefault(cells, []).append(demand)
         for cells, alike in rows.items():

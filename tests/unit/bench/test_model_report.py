@@ -14,9 +14,10 @@ from rich.console import Console
 
 from fastun.bench.model import grid
 from fastun.bench.model.costs import LOADS, costs_of, crossing_ns_of, summed
-from fastun.bench.model.figures import Model, Window
+from fastun.bench.model.figures import Model, Window, WireCosts
+from fastun.bench.model.grid import View
 from fastun.bench.model.prediction import ANSWERS, DEMANDS, KERNEL, SINK, SOURCE
-from fastun.bench.model.report import View, of_model
+from fastun.bench.model.report import of_model
 from fastun.bench.model.wires import SMALL_PACKET, SUPER_PACKET, WIRES
 from fastun.bench.stages import RECEIVING, SENDING
 
@@ -49,21 +50,36 @@ def window(number: int, ns_a_frame: float = 10_000.0, **more: float) -> Window:
 
 
 COSTS = [costs_of(wire, [window(n) for n in range(3)]) for wire in WIRES]
+
+
+def model_of(view: View, costs: list[WireCosts]) -> Model:
+    return msgspec.structs.replace(
+        MODEL,
+        nic_gbit_per_second=view.nic_gbit,
+        lanes=view.lanes,
+        wires=costs,
+        predictions=grid.predicted(costs, view),
+    )
+
+
 MODEL = Model(
     version="0.1.0",
     kernel="6.18.44-some-long-name-of-a-build",
     cores=128,
     congestion_control="cubic",
     seconds=2.0,
+    nic_gbit_per_second=100.0,
+    lanes=None,
     wires=COSTS,
     assumptions=list(grid.ASSUMPTIONS),
-    predictions=grid.predicted(COSTS),
+    predictions=grid.predicted(COSTS, View()),
 )
 
 
-def printed(view: View, model: Model = MODEL) -> list[str]:
+def printed(view: View, costs: list[WireCosts] = COSTS) -> list[str]:
     file = io.StringIO()
-    Console(file=file, width=80, highlight=False).print(*of_model(model, view), sep="\n")
+    shown = of_model(model_of(view, costs))
+    Console(file=file, width=80, highlight=False).print(*shown, sep="\n")
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
@@ -116,7 +132,7 @@ def test_it_says_when_others_used_the_machine() -> None:
         )
         for costs in COSTS
     ]
-    lines = printed(View(), msgspec.structs.replace(MODEL, wires=busy))
+    lines = printed(View(), busy)
     assert [line for line in lines if line.startswith("Others kept 40.0 cores busy meanwhile")]
 
 
@@ -160,7 +176,6 @@ def test_busy_is_what_is_left_by_others() -> None:
         (["--model", "--lanes", "0"], "--lanes: 0 is out of range (1-16)"),
         (["--model", "--nic", "0"], "0"),
         (["--model", "--nic", "nan"], "nan"),
-        (["--model", "--json", "--nic", "10"], "remove --nic and --lanes"),
         (["--model", "--reverse"], "--reverse needs --peer"),
         (["--model", "-i", "ft0"], "--interface needs --peer or --serve"),
     ],
