@@ -53,23 +53,22 @@ from fastun.command.options import NumberRange, gateway_option, run_dir_option
 def bench(**options: Any) -> None:
     """Measure what this machine can do, a live tunnel, or what more cores would carry.
 
-    \b
-    This machine, in under a minute: a tunnel on each wire between two network
-    namespaces of its own; nothing outside is touched.
-      fastun bench
-      fastun bench --seconds 5 --json > bench.json
+    Alone: a tunnel on each wire between two network namespaces of this machine, in under a minute;
+    nothing outside is touched.
+
+    With --peer: through a running tunnel, to another host on which 'fastun bench --serve' runs.
+    That one accepts connections from the tunnel only.
+
+    With --model: what each stage costs here, and what machines of 1 to 64 cores would carry by
+    that, in under a minute.
 
     \b
-    A live tunnel, from one end to the other. The serving end accepts connections
-    from the tunnel only.
+    Examples:
+      fastun bench
+      fastun bench --seconds 5 --json > bench.json
       fastun bench --serve                  on one host
       fastun bench --peer laptop            on the other
       fastun bench --peer 10.55.0.1 --reverse
-
-    \b
-    What each stage costs here, and what machines of 1 to 64 cores would carry by
-    that, in under a minute.
-      fastun bench --model
       fastun bench --model --nic 25 --lanes 4
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun.bench import command  # noqa: PLC0415 (rich, not for all commands)
