@@ -1,7 +1,7 @@
 """Imports of large libraries of which fastun uses a part: for a gateway's memory, and its start.
 
-    with imports.deferred("prometheus_client"):
-        from prometheus_client.registry import CollectorRegistry
+    with imports.deferred("pyroute2"):
+        from pyroute2.iproute import IPRoute
 
 Only for the one module that wraps a library; `kept` is for the command that starts a gateway.
 tests/unit/house/test_imports_at_start.py says what a gateway and a worker must not load.

@@ -18,18 +18,14 @@ import struct
 import subprocess
 import sys
 import time
-from ipaddress import ip_interface
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from fastun import native
-from fastun.host.netlink import links
-from fastun.host.netlink.kernel import Kernel, SetAddress
-from fastun.host.netlink.links import ChangeLink
 from fastun.native import Mode, Offload
 
-# Starting Python on a busy machine.
+# Starting Python and pyroute2 on a busy machine.
 _TIMEOUT_S = 20.0
 
 # For frames that have nothing to wait for.
@@ -112,7 +108,7 @@ def _probe() -> Probe:
         device = native.device_open(_INTERFACE, Mode.TUN)
         offload = _find_offload(device)
         _bring_up()
-    except Exception as error:  # noqa: BLE001 (whatever it was is reported)
+    except Exception as error:  # noqa: BLE001 (pyroute2's as well; whatever it was is reported)
         return Probe(failure=f"cannot create a TUN device to try it with ({_said(error)})")
     udp = offload == Offload.TCP_UDP
     return Probe(
@@ -144,12 +140,13 @@ def _find_offload(device: int) -> Offload:
 
 
 def _bring_up() -> None:
-    index = socket.if_nametoindex(_INTERFACE)
-    with Kernel(index) as kernel:
-        for fault in kernel.change([SetAddress(ip_interface((_OURS, 30)))]).values():
-            raise OSError(fault.code, str(fault))
-    for each in (index, socket.if_nametoindex("lo")):
-        links.change(each, ChangeLink(is_up=True))
+    from fastun.host.netlink.iproute import IPRoute  # noqa: PLC0415 (only the child needs it)
+
+    with IPRoute() as netlink:
+        index = netlink.link_lookup(ifname=_INTERFACE)[0]
+        netlink.addr("add", index=index, address=_OURS, prefixlen=30)
+        netlink.link("set", index=index, state="up")
+        netlink.link("set", index=netlink.link_lookup(ifname="lo")[0], state="up")
 
 
 def _said(error: Exception) -> str:

@@ -3,7 +3,7 @@
 The interface lives as long as the descriptor that this class keeps; closing it removes the
 interface with its addresses and routes, however the gateway ends. One that another program has made
 (``ip tuntap add``, a network service) stays: what we add to it is in the journal, and is removed at
-the end. Not on the event loop: routes may take seconds.
+the end. Runs before the event loop does: pyroute2 brings its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fastun.host.firewall.packet_filter import PacketFilter
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.journal.journal import Journal
 from fastun.host.moved import Namespace, settings_there
-from fastun.host.netlink.netlink import explained
+from fastun.host.netlink.iproute import explained
 from fastun.host.reconcile import Reconciler
 from fastun.host.refusal_log import RefusalLog
 from fastun.host.routing import outer_addresses

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastun.host.link_state import UNCHANGED, LinkState
-from fastun.host.netlink import links
+from fastun.host.netlink.iproute import IPRoute
 from fastun.host.netlink.kernel import GEN_MODE_NONE, Kernel
-from fastun.host.netlink.links import ChangeLink
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
@@ -24,8 +23,9 @@ QUEUE_FRAMES = 4096
 
 
 def configure(index: int, settings: Settings) -> None:
-    """Set it. Raises OSError."""
-    links.change(index, ChangeLink(queue_frames=QUEUE_FRAMES, gso_max_bytes=GSO_MAX_BYTES))
+    """Set it. Raises NetlinkError or OSError."""
+    with IPRoute() as netlink:
+        netlink.link("set", index=index, gso_max_size=GSO_MAX_BYTES, txqlen=QUEUE_FRAMES)
     if _has_no_automatic_address(settings):
         with Kernel(index) as kernel:
             kernel.set_automatic_address(GEN_MODE_NONE)

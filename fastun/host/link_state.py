@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
-from fastun.host.netlink import links
+from fastun.host.netlink.iproute import IPRoute, NetlinkError
 from fastun.host.netlink.kernel import Kernel
-from fastun.host.netlink.links import ChangeLink, FoundLink
 
-_KIND: Final = "tun"  # of both, as the kernel calls it
+_IFF_UP: Final = 1
 _GEN_MODE: Final = "/proc/sys/net/ipv6/conf/{}/addr_gen_mode"
 
 #: A `gen_mode`: what it is, or of a kernel without IPv6.
@@ -47,40 +45,52 @@ class LinkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read(index: int) -> LinkState | None:
     """Return it for a device by its index; None where there is none, or not a TUN or TAP device."""
-    link = _tun(index)
+    with IPRoute() as netlink:
+        return _read(netlink, index)
+
+
+def _read(netlink: IPRoute, index: int) -> LinkState | None:
+    link = _link(netlink, index)
     if link is None:
         return None
     gen_mode = UNCHANGED
     with contextlib.suppress(OSError, ValueError):
-        gen_mode = int(Path(_GEN_MODE.format(link.name)).read_text(encoding="ascii"))
+        path = Path(_GEN_MODE.format(link.get_attr("IFLA_IFNAME")))
+        gen_mode = int(path.read_text(encoding="ascii"))
     return LinkState(
-        is_up=link.is_up,
-        mtu=link.mtu,
-        queue_frames=link.queue_frames,
-        gso_max_bytes=link.gso_max_bytes,
+        is_up=bool(link["flags"] & _IFF_UP),
+        mtu=link.get_attr("IFLA_MTU"),
+        queue_frames=link.get_attr("IFLA_TXQLEN"),
+        gso_max_bytes=link.get_attr("IFLA_GSO_MAX_SIZE"),
         gen_mode=gen_mode,
-        bridge=link.bridge,
+        bridge=link.get_attr("IFLA_MASTER") or 0,
     )
 
 
 def write(index: int, state: LinkState) -> None:
     """Set what is not so yet. Raises OSError."""
-    now = read(index)
-    if now is None or now == state:
-        return
-    if now.gen_mode != state.gen_mode != UNCHANGED:
-        # By netlink: to write the sysctl would give the device an address at once.
-        with Kernel(index) as kernel:
-            kernel.set_automatic_address(state.gen_mode)
-    changed = {
-        name: getattr(state, name)
-        for name in ("mtu", "queue_frames", "gso_max_bytes", "bridge")
-        if getattr(now, name) != getattr(state, name)
-    }
-    if changed:
-        links.change(index, ChangeLink(**changed))
-    if now.is_up != state.is_up:
-        links.change(index, ChangeLink(is_up=state.is_up))
+    with IPRoute() as netlink:
+        now = _read(netlink, index)
+        if now is None or now == state:
+            return
+        if now.gen_mode != state.gen_mode != UNCHANGED:
+            # By netlink: to write the sysctl would give the device an address at once.
+            with Kernel(index) as kernel:
+                kernel.set_automatic_address(state.gen_mode)
+        fields = {
+            "mtu": (now.mtu, state.mtu),
+            "txqlen": (now.queue_frames, state.queue_frames),
+            "master": (now.bridge, state.bridge),
+            "gso_max_size": (now.gso_max_bytes, state.gso_max_bytes),
+        }
+        changed = {name: wanted for name, (is_now, wanted) in fields.items() if is_now != wanted}
+        try:
+            if changed:
+                netlink.link("set", index=index, **changed)
+            if now.is_up != state.is_up:
+                netlink.link("set", index=index, state="up" if state.is_up else "down")
+        except NetlinkError as error:
+            raise OSError(error.code, str(error)) from None
 
 
 def unused(interface: str) -> int:
@@ -88,19 +98,29 @@ def unused(interface: str) -> int:
 
     Such a device has no carrier.
     """
-    with contextlib.suppress(OSError):
-        link = _tun(socket.if_nametoindex(interface))
-        # Another name of an interface leads to it as well (ip-link(8), altname).
-        if link is not None and link.name == interface and not link.has_carrier:
-            return link.index
+    with IPRoute() as netlink:
+        for index in netlink.link_lookup(ifname=interface):
+            link = _link(netlink, index)
+            if link is not None and not link.get_attr("IFLA_CARRIER"):
+                return int(index)
     return 0
 
 
 def tun_devices() -> dict[str, bool]:
     """Return all TUN and TAP devices by name, with whether a program has each open."""
-    return {link.name: link.has_carrier for link in links.found() if link.kind == _KIND}
+    with IPRoute() as netlink:
+        links = [link for link in netlink.get_links() if _is_tun(link)]
+    return {link.get_attr("IFLA_IFNAME"): bool(link.get_attr("IFLA_CARRIER")) for link in links}
 
 
-def _tun(index: int) -> FoundLink | None:
-    link = links.of(index)
-    return link if link is not None and link.kind == _KIND else None
+def _link(netlink: IPRoute, index: int) -> Any:
+    try:
+        (link,) = netlink.get_links(index)
+    except (NetlinkError, ValueError):
+        return None
+    return link if _is_tun(link) else None
+
+
+def _is_tun(link: Any) -> bool:
+    info = link.get_attr("IFLA_LINKINFO")
+    return info is not None and info.get_attr("IFLA_INFO_KIND") == "tun"

@@ -10,6 +10,7 @@ device, and addresses that carry it or that we remember. What an administrator h
 from __future__ import annotations
 
 import errno
+import os
 from functools import cached_property
 from itertools import repeat
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -20,8 +21,8 @@ from fastun import ending
 from fastun.config.full_tunnel import DEFAULTS
 from fastun.host import bridge, settings_of_host
 from fastun.host.journal.changes import RoutingRules
+from fastun.host.netlink.iproute import IPRoute, NetlinkError
 from fastun.host.netlink.kernel import Kernel, Place, SetAddress, SetLink, SetRoute
-from fastun.host.netlink.rules import Rules
 from fastun.host.routing import full_tunnel, permitted, placing, routing_rules
 from fastun.host.routing.other_networks import OtherNetworks, of_others
 from fastun.host.routing.placing import Caught
@@ -77,7 +78,7 @@ class _Outcome(msgspec.Struct, dict=True):  # of the cached property
 
 
 class Reconciler:
-    """Of one device. One thread at a time, not the event loop's: routes may take seconds."""
+    """Of one device. One thread at a time, not the event loop's: pyroute2 brings its own loop."""
 
     def __init__(self, index: int, settings: Settings, journal: Journal) -> None:
         """Prepare; ``journal`` undoes what does not go with the device."""
@@ -319,21 +320,21 @@ class Reconciler:
         mark = self._settings.fwmark
         if not (levels or self._levels):
             return
-        with Rules() as rules:
-            for level in sorted(routing_rules.missing(rules, mark, levels), key=repr):
+        with IPRoute() as netlink:
+            for level in sorted(routing_rules.missing(netlink, mark, levels), key=repr):
                 try:
                     with self._journal.changing(RoutingRules(mark)):
-                        routing_rules.install(rules, level, mark)
-                except OSError as error:
+                        routing_rules.install(netlink, level, mark)
+                except NetlinkError as error:
                     if settings_of_host.is_without(level.version):
                         continue
-                    reason = f"the kernel refuses it: {error.strerror}"
+                    reason = f"the kernel refuses it: {os.strerror(error.code)}"
                     outcome.refuse("routing rules", f"IPv{level.version}", reason)
                 else:
                     if level in self._levels or self._is_new:  # else it is wanted only now
                         outcome.make("routing rules", f"IPv{level.version}")
             if self._levels - levels:
-                routing_rules.keep(rules, mark, levels, self._levels)
+                routing_rules.keep(netlink, mark, levels, self._levels)
 
     def _why_not(self, fault: Fault, step: Step, outcome: _Outcome) -> tuple[str, str]:
         """Return why the kernel refuses an item, and what to do, as far as errno says it."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from fastun.host import bridge_mtu
 from fastun.host.firewall import kill_switch_found, local_networks
-from fastun.host.netlink import half_open, kernel, links, rtnetlink, rules
+from fastun.host.netlink import half_open, kernel, rtnetlink
 from fastun.host.netlink.kernel import Kernel
 from fastun.host.netlink.netlink import Netlink, _answers
 from fastun.host.netlink.notices import Filter, reports
@@ -66,13 +66,7 @@ def netlink_dump(data: bytes) -> None:
     with contextlib.suppress(*_FAULTS):
         bodies = _netlink(data).dump(18, b"")
     for body in (*bodies, data):
-        for read in (
-            kernel._address,
-            kernel._route,
-            bridge_mtu._interface,
-            links._link,
-            rules._rule,
-        ):
+        for read in (kernel._address, kernel._route, bridge_mtu._interface):
             with contextlib.suppress(*_FAULTS):
                 read(body)
         with contextlib.suppress(*_FAULTS):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastun.host.reconcile import Reconciler
-from fastun.host.routing.rule_kinds import Beside, Level, Unmarked, key_of
+from fastun.host.routing.rule_kinds import Beside, Level, Unmarked, key_found, key_of
 from fastun.host.wanted import Wanted
 from tests.support.fake_kernel import ETH0, FT0, LAN, FakeKernel, reconciled_with
 from tests.support.pushed_device import JOURNAL, MARK, settings
@@ -55,11 +55,11 @@ def test_the_rules_are_those_of_what_is_wanted_now(
             kernel.entries = own + (at_home if is_at_home else at_home[:1])
             beside = {BRIDGE, LAN_NETWORK} if is_at_home else {BRIDGE}
             reconciler.apply(wanted)
-            assert {key_of(rule) for rule in kernel.rules} == expected(wanted, beside)
+            assert {key_found(rule) for rule in kernel.rules} == expected(wanted, beside)
             if kernel.rules:  # others remove one
                 kernel.rules.pop(number % len(kernel.rules))
                 assert len(reconciler.apply(wanted).made) >= 1
-                assert {key_of(rule) for rule in kernel.rules} == expected(wanted, beside)
+                assert {key_found(rule) for rule in kernel.rules} == expected(wanted, beside)
             assert reconciler.apply(wanted).made == ()
     assert kernel.rules == []
     assert kernel.routes_of() == set()

@@ -80,7 +80,7 @@ def check(kernel: FakeKernel, wanted: Wanted, refused: set[str]) -> None:
     ours = {found.place for found in kernel.own_routes() if found.is_ours}
     assert ours == expected
     levels = {Level(4, place.network.prefixlen) for place in ours if place.table == MARK}
-    assert {rule.priority for rule in kernel.rules} == {
+    assert {rule["FRA_PRIORITY"] for rule in kernel.rules} == {
         priority for level in levels for priority in (level.known_first, level.unmarked)
     }
     assert kernel.mtu == wanted.mtu

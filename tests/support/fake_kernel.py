@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from contextlib import contextmanager
 from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError
 
 from fastun.host import reconcile, settings_of_host
 from fastun.host.netlink.kernel import FoundAddress, FoundRoute, Link, Place, SetAddress, SetLink
 from fastun.host.netlink.netlink import Fault
-from fastun.host.netlink.rules import Rule
 from fastun.host.routing import routing_rules
 from fastun.host.routing.routing_rules import PROTOCOL
 
@@ -29,11 +28,11 @@ NAMES = {"ft0": FT0, "eth0": ETH0, "lan": LAN}
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
-Entry = dict[str, Any]
+class Entry(dict[str, Any]):
+    """What pyroute2 gives."""
 
-
-def refused(code: int) -> OSError:
-    return OSError(code, os.strerror(code))
+    def get_attr(self, name: str) -> Any:
+        return self.get(name)
 
 
 def found_route(entry: Entry) -> FoundRoute:
@@ -51,12 +50,12 @@ class FakeKernel:
         self.mtu = 1420
         self.entries: list[Entry] = []
         self.routes: list[Entry] = []
-        self.rules: list[Rule] = []
+        self.rules: list[Entry] = []
         self.refused_mtu = 0
         self.refuses_rules = 0  # with this errno
         self.is_up = True
 
-    def __call__(self, index: int = FT0) -> Self:  # in the place of the classes Rules and Kernel
+    def __call__(self, index: int = FT0) -> Self:  # in the place of the classes IPRoute and Kernel
         assert index == FT0
         return self
 
@@ -77,8 +76,19 @@ class FakeKernel:
             Entry(family=FAMILY[network.version], dst_len=network.prefixlen, proto=proto, **fields)
         )
 
-    def have_rule(self, family: int, priority: int, mark: int, table: int, by: int) -> None:
-        self.rules.append(Rule(family=family, priority=priority, mark=mark, table=table, maker=by))
+    def have_rule(self, family: int, priority: int, mark: int | None, table: int, by: int) -> None:
+        self.rules.append(
+            Entry(
+                family=family,
+                FRA_PRIORITY=priority,
+                FRA_FWMARK=mark,
+                FRA_TABLE=table,
+                FRA_PROTOCOL=by,
+                FRA_DST=None,
+                dst_len=0,
+                action=1,
+            )
+        )
 
     def have_address(self, text: str, index: int) -> None:
         address = ip_interface(text)
@@ -130,18 +140,18 @@ class FakeKernel:
         return [found for found in map(found_route, self.routes) if found.place.table == MAIN]
 
     def change(self, steps: Sequence[Step]) -> dict[int, Fault]:
-        faults = {}
+        refused = {}
         for number, step in enumerate(steps):
             try:
                 self._take(step)
-            except OSError as error:
-                faults[number] = Fault(error.errno or 0, "")
-        return faults
+            except NetlinkError as error:
+                refused[number] = Fault(error.code, "")
+        return refused
 
     def _take(self, step: Step) -> None:
         if isinstance(step, SetLink):
             if step.mtu and step.mtu == self.refused_mtu:
-                raise refused(errno.EINVAL)
+                raise NetlinkError(errno.EINVAL)
             self.mtu, self.is_up = step.mtu or self.mtu, step.is_up or self.is_up
             return
         command = "del" if step.is_removal else "add"
@@ -158,11 +168,11 @@ class FakeKernel:
         text = f"{address}/{prefixlen}"
         if command == "add":
             if text in self.addresses_of(index):
-                raise refused(errno.EEXIST)
+                raise NetlinkError(errno.EEXIST)
             self.have_address(text, index)
             return
         if text not in self.addresses_of(index):
-            raise refused(errno.EADDRNOTAVAIL)
+            raise NetlinkError(errno.EADDRNOTAVAIL)
         self.entries = [
             entry
             for entry in self.entries
@@ -190,37 +200,47 @@ class FakeKernel:
         ]
         if command == "add":
             if alike:
-                raise refused(errno.EEXIST)
+                raise NetlinkError(errno.EEXIST)
             self.have_route(dst, oif, table=table, proto=proto)
             return
         ours = [r for r in alike if (r["RTA_OIF"], r["proto"]) == (oif, proto)]
         if not ours:
-            raise refused(errno.ESRCH)
+            raise NetlinkError(errno.ESRCH)
         self.routes.remove(ours[0])
 
-    def read(self) -> list[Rule]:
-        return list(self.rules)
+    def get_rules(self, family: int) -> list[Entry]:
+        return [rule for rule in self.rules if rule["family"] == family]
 
-    def add(self, rule: Rule) -> None:
+    def rule(self, command: str, **fields: Any) -> None:
         if self.refuses_rules:
-            raise refused(self.refuses_rules)
-        if rule in self.rules:
-            raise refused(errno.EEXIST)
-        self.rules.append(rule)
-
-    def remove(self, rule: Rule) -> None:
-        if self.refuses_rules:
-            raise refused(self.refuses_rules)
-        if rule not in self.rules:
-            raise refused(errno.ENOENT)
-        self.rules.remove(rule)
+            raise NetlinkError(self.refuses_rules)
+        rule = Entry(
+            family=fields["family"],
+            FRA_PRIORITY=fields["priority"],
+            FRA_FWMARK=fields.get("fwmark"),
+            FRA_TABLE=fields["table"],
+            FRA_PROTOCOL=fields["FRA_PROTOCOL"],
+            FRA_DST=fields.get("dst"),
+            dst_len=fields.get("dst_len", 0),
+            action=fields["action"],
+        )
+        if command == "add":
+            if rule in self.rules:
+                raise NetlinkError(errno.EEXIST)
+            self.rules.append(rule)
+            return
+        named = ("family", "FRA_PRIORITY", "FRA_TABLE", "FRA_PROTOCOL", "FRA_DST", "action")
+        found = [r for r in self.rules if all(r[name] == rule[name] for name in named)]
+        if not found:
+            raise NetlinkError(errno.ENOENT)
+        self.rules.remove(found[0])
 
 
 @contextmanager
 def reconciled_with(kernel: FakeKernel) -> Iterator[None]:
     """Have a Reconciler ask this kernel, and change it."""
     with pytest.MonkeyPatch.context() as patched:
-        for name in ("Rules", "Kernel"):
+        for name in ("IPRoute", "Kernel"):
             patched.setattr(reconcile, name, kernel)
         patched.setattr(routing_rules, "has_routes", kernel.has_routes)
         patched.setattr(settings_of_host, "apply", lambda *_: ())

@@ -10,9 +10,25 @@ import pytest
 DEFERRED = """
 import sys
 from fastun import imports
-with imports.deferred("prometheus_client"):
-    from prometheus_client.registry import CollectorRegistry
-assert "prometheus_client.exposition" not in sys.modules
+with imports.deferred("pyroute2"):
+    from pyroute2.iproute import IPRoute
+assert "pyroute2.ndb" not in sys.modules
+"""
+
+# Refuses what fastun.host.iproute tries first, as a version of pyroute2 would whose parts use what
+# its __init__.py defines.
+NEEDS_THE_WHOLE = """
+import sys
+
+class Refusal:
+    def find_spec(self, name, path, target=None):
+        if name == "pyroute2.iproute" and "__version__" not in vars(sys.modules["pyroute2"]):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refusal())
+from fastun.host.netlink.iproute import IPRoute, NetlinkError
+assert issubclass(NetlinkError, Exception)
+IPRoute().close()
 """
 
 
@@ -27,21 +43,20 @@ def run(program: str) -> str:
 @pytest.mark.parametrize(
     "use",
     [
-        "from prometheus_client import CollectorRegistry as it; assert it is CollectorRegistry",
-        "import prometheus_client as whole; assert whole.CollectorRegistry is CollectorRegistry",
-        "import prometheus_client.bridge.graphite; assert prometheus_client.start_http_server",
+        "from pyroute2 import IPRoute as again, NDB; assert again is IPRoute",
+        "import pyroute2; assert pyroute2.IPRoute is IPRoute; assert pyroute2.ndb",
+        "import pyroute2.netlink.nl80211; assert pyroute2.NL80211",
     ],
 )
 def test_others_find_a_deferred_package_whole(use: str) -> None:
-    run(f"{DEFERRED}\n{use}\nassert 'prometheus_client.exposition' in sys.modules")
+    run(f"{DEFERRED}\n{use}\nassert 'pyroute2.ndb.main' in sys.modules")
 
 
 def test_a_package_that_is_loaded_already_stays_as_it_is() -> None:
     run(
-        "import prometheus_client; from fastun import imports; before = prometheus_client\n"
-        "with imports.deferred('prometheus_client'):\n    import prometheus_client\n"
-        "assert prometheus_client is before\n"
-        "assert '__getattr__' not in vars(prometheus_client)"
+        "import pyroute2; from fastun import imports; before = pyroute2\n"
+        "with imports.deferred('pyroute2'):\n    import pyroute2\n"
+        "assert pyroute2 is before; assert '__getattr__' not in vars(pyroute2)"
     )
 
 
@@ -51,6 +66,10 @@ def test_a_deferred_package_that_is_missing_is_named() -> None:
         "try:\n    with imports.deferred('not_there'):\n        raise SystemExit('not reached')\n"
         "except ModuleNotFoundError as error:\n    assert error.name == 'not_there'"
     )
+
+
+def test_a_pyroute2_whose_parts_need_the_whole_is_imported_whole() -> None:
+    run(NEEDS_THE_WHOLE)
 
 
 def test_a_module_that_was_replaced_meanwhile_is_the_real_one_after_that() -> None:

@@ -29,8 +29,8 @@ from fastun.host.firewall import nft
 from fastun.host.journal.change import Change
 from fastun.host.journal.sysctls import ForwardingSetting, Ipv6Forwarding, Sysctl
 from fastun.host.link_state import LinkState
+from fastun.host.netlink.iproute import IPRoute
 from fastun.host.netlink.kernel import Kernel, SetAddress, SetRoute
-from fastun.host.netlink.rules import Rules
 from fastun.host.routing import routing_rules
 
 # After a gateway was killed, its workers and the device may exist for another moment.
@@ -60,16 +60,16 @@ class RoutingRules(Change, frozen=True, tag="routing-rules"):
         return f"ip {flush}; ip -6 {flush}"
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
-        with Rules() as rules:
+        with IPRoute() as netlink:
             if owner_died:
-                self._clear_stale(rules, limit_s)
-            elif not routing_rules.remove(rules, self.mark):
+                self._clear_stale(netlink, limit_s)
+            elif not routing_rules.remove(netlink, self.mark):
                 raise RuntimeFailure("the kernel does not remove them")
 
-    def _clear_stale(self, rules: Rules, limit_s: float) -> None:
+    def _clear_stale(self, netlink: IPRoute, limit_s: float) -> None:
         """Remove the rules unless their table has routes: then a living gateway has the mark."""
         deadline = time.monotonic() + min(limit_s, _DEVICE_GOES_LIMIT_S)
-        while routing_rules.clear_stale(rules, self.mark) and time.monotonic() < deadline:
+        while routing_rules.clear_stale(netlink, self.mark) and time.monotonic() < deadline:
             time.sleep(_DEVICE_GOES_S)
 
 

@@ -20,7 +20,7 @@ from fastun.errors import RuntimeFailure
 from fastun.host import link_state
 from fastun.host.firewall import nft
 from fastun.host.journal.change import Change
-from fastun.host.netlink.rules import Rules
+from fastun.host.netlink.iproute import IPRoute
 from fastun.host.routing import routing_rules
 
 #: Makes the kernel use marks when it validates sources: a default route by rules needs it.
@@ -91,8 +91,8 @@ class Sysctl(Setting, frozen=True, tag="sysctl"):
             # Gateways with another state directory are not in our journals, but their rules are
             # visible; ours are removed by now. Leaving it set is harmless, resetting it could break
             # another tunnel.
-            with Rules() as rules:
-                if routing_rules.leads_any(rules):
+            with IPRoute() as netlink:
+                if routing_rules.leads_any(netlink):
                     return
         _restore(self.name, self.before, self.ours)
 

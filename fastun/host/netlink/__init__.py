@@ -5,6 +5,5 @@ kernel     what the kernel has of a device, and what it is asked to change
 notices    what others change
 half_open  connections whose handshake has only begun
 rtnetlink  which way a packet of our own would go, and notice of changed routes
-links      interfaces, and what is set of one
-rules      routing rules
+iproute    pyroute2's, without the rest of pyroute2
 """

@@ -19,7 +19,6 @@ import struct
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from fastun.host.netlink import rules
 from fastun.host.netlink.rtnetlink import RTA_OIF, attributes_of, messages_of, number
 from fastun.host.routing.routing_rules import PROTOCOL
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 _NEWLINK, _DELLINK, _NEWADDR, _DELADDR = 16, 17, 20, 21
 _NEWROUTE, _DELROUTE, _DELRULE = 24, 25, 33
 _REPLACES: Final = 0x100  # NLM_F_REPLACE
-_RTA_DST: Final = 1
+_FRA_PROTOCOL, _RTA_DST = 21, 1
 
 # Groups 1, 5, 7, 8, 9, 11, 19: links; addresses, routes and rules of IPv4; of IPv6.
 _ROUTE_GROUPS: Final = sum(1 << group - 1 for group in (1, 5, 7, 8, 9, 11, 19))
@@ -46,6 +45,7 @@ _TABLE_NAME: Final = 1  # the attribute's number in all of them
 _IFINFO: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDR: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _RTMSG: Final = struct.Struct("=8BI")  # family, destination bits, ...
+_RULE_BYTES: Final = 12  # struct fib_rule_hdr
 _NFGENMSG_BYTES: Final = 4
 
 # On a router with many routes thousands of reports may come at once. The default holds a few
@@ -101,9 +101,8 @@ class Filter:
         if kind == _DELROUTE or (kind == _NEWROUTE and flags & _REPLACES):
             return self._of_route(kind, body)
         if kind == _DELRULE:
-            found = dict(attributes_of(body[rules.HEADER.size :]))
-            is_ours = found.get(rules.FRA_PROTOCOL) == bytes((PROTOCOL,))
-            return Concern.OURS if is_ours else Concern.NONE
+            found = dict(attributes_of(body[_RULE_BYTES:]))
+            return Concern.OURS if found.get(_FRA_PROTOCOL) == bytes((PROTOCOL,)) else Concern.NONE
         return Concern.NONE
 
     def _of_route(self, kind: int, body: bytes) -> Concern:

@@ -1,7 +1,7 @@
 """Looks up routes in the kernel as for our own packets, and detects changes of routes.
 
 A request and its answer take some 10 us, and the answer is there before send returns, so this can
-be used on the event loop.
+be used on the event loop; pyroute2 cannot, since it brings a loop of its own.
 Source: netlink(7), rtnetlink(7), linux/netlink.h, linux/rtnetlink.h, net/ipv4/route.c
 (inet_rtm_getroute), net/ipv6/route.c (inet6_rtm_getroute).
 """

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fastun.host.netlink.netlink import explained
-from fastun.host.netlink.rules import Rules
+from fastun.host.netlink.iproute import IPRoute, explained
 from fastun.host.routing import outer_addresses, routing_rules, tables
 from fastun.host.routing.placing import Caught
 
@@ -23,10 +22,10 @@ def prepared(settings: Settings) -> Settings:
 
     Removes rules that a killed gateway left. Raises RuntimeFailure.
     """
-    with explained("routing rules"), Rules() as rules:
-        routing_rules.clear_stale(rules)
+    with IPRoute() as netlink, explained("routing rules"):
+        routing_rules.clear_stale(netlink)
         if not settings.fwmark and _may_catch_ourselves(settings):
-            mark = routing_rules.free_mark(rules, tables.in_use())
+            mark = routing_rules.free_mark(netlink, tables.in_use())
             settings = replace(settings, fwmark=mark)
     return settings
 

@@ -26,97 +26,109 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fastun.host.netlink.rules import UNREACHABLE
+from fastun.host.netlink.iproute import NetlinkError
 from fastun.host.routing.rule_kinds import (
     FAMILIES,
     FIRST_MARK,
     MAIN_TABLE,
     PRIORITIES,
     PROTOCOL,
+    UNREACHABLE,
     Kind,
     Level,
     is_unmarked,
+    key_found,
     key_of,
     table_of,
 )
 from fastun.host.routing.tables import has_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
-    from fastun.host.netlink.rules import Rule, Rules
+    from fastun.host.netlink.iproute import IPRoute
 
 
-def free_mark(rules: Rules, tables: Collection[int]) -> int:
+def free_mark(netlink: IPRoute, tables: Collection[int]) -> int:
     """Return the first mark that is the number of nothing: of no rule's mark, and no table.
 
     ``tables`` are those that have routes.
     """
-    taken = {number for rule in rules.read() for number in (rule.mark, rule.table)}
+    taken = {
+        rule.get_attr(name) for rule in _rules(netlink) for name in ("FRA_FWMARK", "FRA_TABLE")
+    }
     mark = FIRST_MARK
     while mark in taken or mark in tables:
         mark += 1
     return mark
 
 
-def missing(rules: Rules, mark: int, kinds: Iterable[Kind]) -> set[Kind]:
+def missing(netlink: IPRoute, mark: int, kinds: Iterable[Kind]) -> set[Kind]:
     """Return for which of these a rule is not there."""
-    there = {key_of(rule) for rule in _ours(rules)}
+    there = {key_found(rule) for rule in _ours(netlink)}
     return {kind for kind in kinds if not _keys((kind,), mark) <= there}
 
 
-def install(rules: Rules, kind: Kind, mark: int) -> None:
+def install(netlink: IPRoute, kind: Kind, mark: int) -> None:
     """Make the rules of one kind."""
     for rule in kind.rules(mark):
         try:
-            rules.add(rule)
-        except OSError as error:
-            if error.errno != errno.EEXIST:  # One may be there for another tunnel.
+            netlink.rule("add", **rule)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:  # One may be there for another tunnel.
                 raise
 
 
-def keep(rules: Rules, mark: int, kinds: Collection[Kind], before: Collection[Kind] = ()) -> None:
+def keep(
+    netlink: IPRoute, mark: int, kinds: Collection[Kind], before: Collection[Kind] = ()
+) -> None:
     """Remove the mark's rules for others than these, those of ``before``, and what is stale."""
     kept = _keys(kinds, mark)
     # Those for longer routes of the main table are other gateways' as well.
     gone = _keys((kind for kind in before if not isinstance(kind, Level)), mark) - kept
-    for rule in _ours(rules):
-        key = key_of(rule)
+    for rule in _ours(netlink):
+        key = key_found(rule)
         if key in gone or (_is_of(rule, mark) and key not in kept):
-            _remove(rules, rule)
-    clear_stale(rules)
+            _remove(netlink, rule)
+    clear_stale(netlink)
 
 
-def remove(rules: Rules, mark: int) -> bool:
+def remove(netlink: IPRoute, mark: int) -> bool:
     """Undo `install` for all kinds; rules in use by others, or removed, are not an error.
 
     Returns whether none is left.
     """
-    for rule in _ours(rules):
+    for rule in _ours(netlink):
         if _is_of(rule, mark):
-            _remove(rules, rule)
-    return not clear_stale(rules, mark)
+            _remove(netlink, rule)
+    return not clear_stale(netlink, mark)
 
 
-def clear_stale(rules: Rules, mark: int = 0) -> bool:
+def clear_stale(netlink: IPRoute, mark: int = 0) -> bool:
     """Remove the rules of gateways that are gone; return whether one with ``mark`` is left."""
     for family in FAMILIES.values():
-        ours = [rule for rule in _ours(rules) if rule.family == family]
-        is_alive = {key_of(rule): _is_alive(rule) for rule in ours if _leads(rule)}
-        living = {rule.priority for rule in ours if is_alive.get(key_of(rule))}
+        ours = [rule for rule in _ours(netlink) if rule["family"] == family]
+        is_alive = {key_found(rule): _is_alive(rule) for rule in ours if _leads(rule)}
+        living = {rule.get_attr("FRA_PRIORITY") for rule in ours if is_alive.get(key_found(rule))}
         for rule in ours:
-            if not (is_alive[key_of(rule)] if _leads(rule) else rule.priority + 1 in living):
-                _remove(rules, rule)
-    return any(mark and _is_of(rule, mark) for rule in _ours(rules))
+            if _leads(rule):
+                is_needed = is_alive[key_found(rule)]
+            else:
+                is_needed = rule.get_attr("FRA_PRIORITY") + 1 in living
+            if not is_needed:
+                _remove(netlink, rule)
+    return any(mark and _is_of(rule, mark) for rule in _ours(netlink))
 
 
-def leads_any(rules: Rules) -> bool:
+def leads_any(netlink: IPRoute) -> bool:
     """Return whether a living gateway has rules for IPv4, whatever its mark."""
     return any(
-        rule.family == socket.AF_INET and _leads(rule) and has_routes(socket.AF_INET, rule.table)
-        for rule in _ours(rules)
+        rule["family"] == socket.AF_INET
+        and _leads(rule)
+        and has_routes(socket.AF_INET, rule.get_attr("FRA_TABLE"))
+        for rule in _ours(netlink)
     )
 
 
@@ -124,28 +136,49 @@ def _keys(kinds: Iterable[Kind], mark: int) -> set[tuple[object, ...]]:
     return {key_of(rule) for kind in kinds for rule in kind.rules(mark)}
 
 
-def _leads(rule: Rule) -> bool:
-    return rule.table != MAIN_TABLE
+def _leads(rule: Any) -> bool:
+    return bool(rule.get_attr("FRA_TABLE") != MAIN_TABLE)
 
 
-def _is_alive(rule: Rule) -> bool:
+def _is_alive(rule: Any) -> bool:
     """Return whether the table has routes; where nothing is led to it, of the other IP version."""
-    is_blocked = rule.action == UNREACHABLE
-    families = FAMILIES.values() if is_blocked else (rule.family,)
-    return any(has_routes(family, rule.table) for family in families)
+    is_blocked = rule["action"] == UNREACHABLE
+    families = FAMILIES.values() if is_blocked else (rule["family"],)
+    return any(has_routes(family, rule.get_attr("FRA_TABLE")) for family in families)
 
 
-def _is_of(rule: Rule, mark: int) -> bool:
-    return rule.table == table_of(mark) if is_unmarked(rule) else rule.mark == mark
+def _is_of(rule: Any, mark: int) -> bool:
+    if is_unmarked(rule):
+        return bool(rule.get_attr("FRA_TABLE") == table_of(mark))
+    return bool(rule.get_attr("FRA_FWMARK") == mark)
 
 
-def _ours(rules: Rules) -> list[Rule]:
-    return [rule for rule in rules.read() if rule.maker == PROTOCOL and rule.priority in PRIORITIES]
+def _rules(netlink: IPRoute) -> Iterator[Any]:
+    for family in FAMILIES.values():
+        yield from netlink.get_rules(family=family)
 
 
-def _remove(rules: Rules, rule: Rule) -> None:
-    with contextlib.suppress(OSError):
-        rules.remove(rule)
+def _ours(netlink: IPRoute) -> list[Any]:
+    return [
+        rule
+        for rule in _rules(netlink)
+        if rule.get_attr("FRA_PROTOCOL") == PROTOCOL and rule.get_attr("FRA_PRIORITY") in PRIORITIES
+    ]
+
+
+def _remove(netlink: IPRoute, rule: Any) -> None:
+    destination = rule.get_attr("FRA_DST")
+    where = {"dst": destination, "dst_len": rule["dst_len"]} if destination else {}
+    with contextlib.suppress(NetlinkError):
+        netlink.rule(
+            "del",
+            family=rule["family"],
+            priority=rule.get_attr("FRA_PRIORITY"),
+            table=rule.get_attr("FRA_TABLE"),
+            action=rule["action"],
+            FRA_PROTOCOL=PROTOCOL,
+            **where,
+        )
 
 
 __all__ = [

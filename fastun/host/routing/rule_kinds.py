@@ -11,11 +11,7 @@ tunnel does not carry, a rule leads nowhere: packets are answered with "unreacha
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-from msgspec import structs
-
-from fastun.host.netlink.rules import TO_TABLE, UNREACHABLE, Rule
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from fastun.peers.peer import Network
@@ -40,6 +36,8 @@ _BESIDE_PRIORITY: Final = _UNMARKED_PRIORITY - 1
 #: All that our rules have.
 PRIORITIES: Final = range(_BESIDE_PRIORITY, _KNOWN_FIRST_PRIORITY + 2)
 
+_FIB_RULE_INVERT: Final = 2  # linux/fib_rules.h, as the next
+_TO_TABLE, UNREACHABLE = 1, 7
 _ALL_BITS: Final = 0xFFFFFFFF
 
 
@@ -60,12 +58,14 @@ class Level(NamedTuple):
         """The priority of the rule for what is not our own."""
         return self.known_first + 1
 
-    def rules(self, mark: int) -> tuple[Rule, ...]:
+    def rules(self, mark: int) -> tuple[dict[str, Any], ...]:
         """Return what makes it, in the order in which to add it."""
         leading = _rule(self.version, self.unmarked, table_of(mark), is_blocked=self.is_blocked)
-        leading = structs.replace(leading, mark=mark, is_inverted=True, suppressed=self.length - 1)
+        leading |= {"flags": _FIB_RULE_INVERT, "fwmark": mark}
+        if self.length:
+            leading["FRA_SUPPRESS_PREFIXLEN"] = self.length - 1
         known = _rule(self.version, self.known_first, MAIN_TABLE)
-        return leading, structs.replace(known, suppressed=self.length)
+        return leading, known | {"FRA_SUPPRESS_PREFIXLEN": self.length}
 
 
 class Unmarked(NamedTuple):
@@ -74,10 +74,10 @@ class Unmarked(NamedTuple):
     version: int
     is_blocked: bool
 
-    def rules(self, mark: int) -> tuple[Rule, ...]:
+    def rules(self, mark: int) -> tuple[dict[str, Any], ...]:
         """Return what makes it."""
         rule = _rule(self.version, _UNMARKED_PRIORITY, table_of(mark), is_blocked=self.is_blocked)
-        return (structs.replace(rule, mask=_ALL_BITS),)
+        return (rule | {"FRA_FWMARK": 0, "FRA_FWMASK": _ALL_BITS},)
 
 
 class Beside(NamedTuple):
@@ -90,10 +90,11 @@ class Beside(NamedTuple):
         """Of IP."""
         return self.network.version
 
-    def rules(self, mark: int) -> tuple[Rule, ...]:  # noqa: ARG002 (as the others)
+    def rules(self, mark: int) -> tuple[dict[str, Any], ...]:  # noqa: ARG002 (as the others)
         """Return what makes it."""
         rule = _rule(self.version, _BESIDE_PRIORITY, MAIN_TABLE)
-        return (structs.replace(rule, destination=self.network),)
+        address, length = str(self.network.network_address), self.network.prefixlen
+        return (rule | {"dst": address, "dst_len": length},)
 
 
 Kind = Level | Unmarked | Beside
@@ -104,22 +105,30 @@ def table_of(mark: int) -> int:
     return mark if mark >= FIRST_MARK else FIRST_MARK + mark
 
 
-def is_unmarked(rule: Rule) -> bool:
+def is_unmarked(rule: Any) -> bool:
     """Return whether a rule that the kernel gives is one of what has no mark."""
-    return rule.priority == _UNMARKED_PRIORITY
+    return bool(rule.get_attr("FRA_PRIORITY") == _UNMARKED_PRIORITY)
 
 
-def key_of(rule: Rule) -> tuple[object, ...]:
+def key_of(fields: dict[str, Any]) -> tuple[object, ...]:
     """Return what tells a rule from our others."""
-    return rule.family, rule.priority, rule.table, rule.action, rule.destination
+    where = (fields.get("dst"), fields.get("dst_len", 0))
+    return fields["family"], fields["priority"], fields["table"], fields["action"], where
 
 
-def _rule(version: int, priority: int, table: int, *, is_blocked: bool = False) -> Rule:
+def key_found(rule: Any) -> tuple[object, ...]:
+    """Return the same of a rule that the kernel gives."""
+    where = (rule.get_attr("FRA_DST"), rule["dst_len"])
+    table = rule.get_attr("FRA_TABLE")
+    return rule["family"], rule.get_attr("FRA_PRIORITY"), table, rule["action"], where
+
+
+def _rule(version: int, priority: int, table: int, *, is_blocked: bool = False) -> dict[str, Any]:
     # A table that is not looked up says which gateway has made the rule.
-    return Rule(
-        family=FAMILIES[version],
-        priority=priority,
-        table=table,
-        action=UNREACHABLE if is_blocked else TO_TABLE,
-        maker=PROTOCOL,
-    )
+    return {
+        "family": FAMILIES[version],
+        "priority": priority,
+        "table": table,
+        "action": UNREACHABLE if is_blocked else _TO_TABLE,
+        "FRA_PROTOCOL": PROTOCOL,
+    }

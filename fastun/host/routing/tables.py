@@ -1,4 +1,4 @@
-"""Routing tables: which have routes."""
+"""Routing tables: which have routes. pyroute2 would read every route of the host for that."""
 
 from __future__ import annotations
 

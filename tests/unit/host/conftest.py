@@ -58,7 +58,7 @@ def asked_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKernel]:
     """A host with a LAN, a way out, and the device of the tunnel."""
     kernel = FakeKernel()
-    for name in ("Rules", "Kernel"):
+    for name in ("IPRoute", "Kernel"):
         monkeypatch.setattr(reconcile, name, kernel)
     monkeypatch.setattr(routing_rules, "has_routes", kernel.has_routes)
     monkeypatch.setattr(socket, "if_nametoindex", NAMES.__getitem__)

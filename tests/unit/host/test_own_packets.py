@@ -35,7 +35,7 @@ def test_a_route_with_our_servers_address_is_made_with_rules_or_not_at_all(
     client.push(route, outer=outer)
     ((_, table),) = kernel.routes_of()
     assert table == MARK
-    assert [rule.mark for rule in kernel.rules] == [MARK, 0]
+    assert [rule["FRA_FWMARK"] for rule in kernel.rules] == [MARK, None]
     client.push()
     assert kernel.routes_of() == set()
     assert kernel.rules == []
@@ -87,7 +87,7 @@ def test_a_table_of_the_users_own_has_all_routes_and_no_rules(
 
 @pytest.fixture
 def before_the_device(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "Rules", kernel)
+    monkeypatch.setattr(routes, "IPRoute", kernel)
     monkeypatch.setattr(tables, "in_use", set)
 
 

@@ -10,13 +10,14 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError
 
 from fastun.host.routing import routing_rules
 from fastun.host.routing.routing_rules import FIRST_MARK, PROTOCOL, Level
 from tests.support.fake_kernel import FT0, FakeKernel
 
 if TYPE_CHECKING:
-    from fastun.host.netlink.rules import Rules
+    from pyroute2 import IPRoute
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 UNMARKED, KNOWN_FIRST = 32765, 32764
@@ -25,19 +26,19 @@ UNMARKED, KNOWN_FIRST = 32765, 32764
 class Kernel(FakeKernel):
     """With default routes of ours."""
 
-    def as_rules(self) -> Rules:
-        return cast("Rules", self)
+    def as_netlink(self) -> IPRoute:
+        return cast("IPRoute", self)
 
     def have_default(self, version: int, table: int) -> None:
         self.have_route({4: "0.0.0.0/0", 6: "::/0"}[version], FT0, table=table)
 
-    def places(self) -> list[tuple[int, int, int]]:
-        return sorted((rule.family, rule.priority, rule.mark) for rule in self.rules)
+    def places(self) -> list[tuple[int, int, int | None]]:
+        return sorted((r["family"], r["FRA_PRIORITY"], r["FRA_FWMARK"]) for r in self.rules)
 
     def lead(self, version: int, mark: int, length: int = 0) -> None:
         """Make a default route of ours, and its rules."""
         self.have_default(version, routing_rules.table_of(mark))
-        routing_rules.install(self.as_rules(), Level(version, length), mark)
+        routing_rules.install(self.as_netlink(), Level(version, length), mark)
 
 
 @pytest.fixture
@@ -48,10 +49,10 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 def test_a_mark_is_the_number_of_nothing_else(kernel: Kernel) -> None:
-    assert routing_rules.free_mark(kernel.as_rules(), ()) == FIRST_MARK
+    assert routing_rules.free_mark(kernel.as_netlink(), ()) == FIRST_MARK
     kernel.have_rule(V6, 1, FIRST_MARK, 254, by=3)
-    kernel.have_rule(V4, 1, 0, FIRST_MARK + 1, by=3)
-    assert routing_rules.free_mark(kernel.as_rules(), {FIRST_MARK + 2}) == FIRST_MARK + 3
+    kernel.have_rule(V4, 1, None, FIRST_MARK + 1, by=3)
+    assert routing_rules.free_mark(kernel.as_netlink(), {FIRST_MARK + 2}) == FIRST_MARK + 3
 
 
 @pytest.mark.parametrize(("mark", "table"), [(1, 51821), (51819, 103639), (51820, 51820)])
@@ -63,7 +64,7 @@ def test_all_is_led_once_for_each_ip_version(kernel: Kernel) -> None:
     kernel.lead(4, 60000)
     kernel.lead(6, 60000)
     kernel.lead(4, 60001)
-    both = [(KNOWN_FIRST, 0), (UNMARKED, 60000)]
+    both = [(KNOWN_FIRST, None), (UNMARKED, 60000)]
     assert kernel.places() == [
         *((int(V4), *place) for place in both),
         (V4, UNMARKED, 60001),
@@ -73,8 +74,8 @@ def test_all_is_led_once_for_each_ip_version(kernel: Kernel) -> None:
 
 def test_what_the_kernel_refuses_is_reported(kernel: Kernel) -> None:
     kernel.refuses_rules = errno.EPERM
-    with pytest.raises(PermissionError):
-        routing_rules.install(kernel.as_rules(), Level(4, 0), 60000)
+    with pytest.raises(NetlinkError):
+        routing_rules.install(kernel.as_netlink(), Level(4, 0), 60000)
 
 
 def test_a_gateway_that_ends_removes_its_rules_and_leaves_those_of_others(kernel: Kernel) -> None:
@@ -83,10 +84,10 @@ def test_a_gateway_that_ends_removes_its_rules_and_leaves_those_of_others(kernel
     kernel.lead(4, 60001)
     kernel.have_rule(V4, UNMARKED, 60000, 254, by=3)
     kernel.have_rule(V4, 100, 60000, 254, by=PROTOCOL)
-    routing_rules.remove(kernel.as_rules(), 60000)
+    routing_rules.remove(kernel.as_netlink(), 60000)
     assert kernel.places() == [
         (V4, 100, 60000),
-        (V4, KNOWN_FIRST, 0),
+        (V4, KNOWN_FIRST, None),
         (V4, UNMARKED, 60000),
         (V4, UNMARKED, 60001),
     ]
@@ -96,16 +97,16 @@ def test_rules_without_their_route_are_stale_in_each_ip_version(kernel: Kernel) 
     kernel.lead(4, 60000)
     kernel.lead(6, 60000)
     kernel.routes = [route for route in kernel.routes if route["family"] == V6]
-    routing_rules.clear_stale(kernel.as_rules())
-    assert kernel.places() == [(V6, KNOWN_FIRST, 0), (V6, UNMARKED, 60000)]
+    routing_rules.clear_stale(kernel.as_netlink())
+    assert kernel.places() == [(V6, KNOWN_FIRST, None), (V6, UNMARKED, 60000)]
 
 
 def test_of_two_the_one_that_lives_stays(kernel: Kernel) -> None:
     kernel.lead(4, 60000)
     kernel.lead(4, 60001)
     kernel.routes.pop(0)
-    routing_rules.clear_stale(kernel.as_rules())
-    assert kernel.places() == [(V4, KNOWN_FIRST, 0), (V4, UNMARKED, 60001)]
+    routing_rules.clear_stale(kernel.as_netlink())
+    assert kernel.places() == [(V4, KNOWN_FIRST, None), (V4, UNMARKED, 60001)]
 
 
 def test_what_another_program_made_keeps_nothing_of_ours(kernel: Kernel) -> None:
@@ -113,7 +114,7 @@ def test_what_another_program_made_keeps_nothing_of_ours(kernel: Kernel) -> None
     kernel.routes.clear()
     kernel.have_default(4, 777)
     kernel.have_rule(V4, UNMARKED, 7, 777, by=3)
-    routing_rules.clear_stale(kernel.as_rules())
+    routing_rules.clear_stale(kernel.as_netlink())
     assert kernel.places() == [(V4, UNMARKED, 7)]
 
 
@@ -121,33 +122,33 @@ def test_a_rule_that_another_program_has_removed_is_not_a_fault(kernel: Kernel) 
     kernel.lead(4, 60000)
     kernel.routes.clear()
     kernel.refuses_rules = errno.ENOENT
-    routing_rules.clear_stale(kernel.as_rules())
+    routing_rules.clear_stale(kernel.as_netlink())
 
 
 def test_rules_that_stay_are_said(kernel: Kernel) -> None:
     kernel.lead(4, 60000)
     kernel.refuses_rules = errno.EPERM
-    assert not routing_rules.remove(kernel.as_rules(), 60000)
+    assert not routing_rules.remove(kernel.as_netlink(), 60000)
     kernel.refuses_rules = 0
-    assert routing_rules.remove(kernel.as_rules(), 60000)
+    assert routing_rules.remove(kernel.as_netlink(), 60000)
 
 
 def test_a_mark_whose_table_has_routes_is_a_living_gateway_s(kernel: Kernel) -> None:
     kernel.lead(4, 60000)
-    assert routing_rules.clear_stale(kernel.as_rules(), 60000)
-    assert not routing_rules.clear_stale(kernel.as_rules(), 60001)
+    assert routing_rules.clear_stale(kernel.as_netlink(), 60000)
+    assert not routing_rules.clear_stale(kernel.as_netlink(), 60001)
     kernel.routes.clear()
-    assert not routing_rules.clear_stale(kernel.as_rules(), 60000)
+    assert not routing_rules.clear_stale(kernel.as_netlink(), 60000)
     assert kernel.places() == []
 
 
 def test_a_default_route_over_ipv4_is_seen_while_its_route_is_there(kernel: Kernel) -> None:
     kernel.lead(6, 60000)
-    assert not routing_rules.leads_any(kernel.as_rules())
+    assert not routing_rules.leads_any(kernel.as_netlink())
     kernel.lead(4, 60001)
-    assert routing_rules.leads_any(kernel.as_rules())
+    assert routing_rules.leads_any(kernel.as_netlink())
     kernel.routes.clear()
-    assert not routing_rules.leads_any(kernel.as_rules())
+    assert not routing_rules.leads_any(kernel.as_netlink())
 
 
 def test_each_length_has_rules_of_its_own_and_longer_ones_come_first(kernel: Kernel) -> None:
@@ -155,10 +156,10 @@ def test_each_length_has_rules_of_its_own_and_longer_ones_come_first(kernel: Ker
         kernel.lead(4, 60000, length)
     at_24 = KNOWN_FIRST - 2 * 24
     assert kernel.places() == [
-        (V4, at_24, 0), (V4, at_24 + 1, 60000), (V4, KNOWN_FIRST, 0), (V4, UNMARKED, 60000)
+        (V4, at_24, None), (V4, at_24 + 1, 60000), (V4, KNOWN_FIRST, None), (V4, UNMARKED, 60000)
     ]  # fmt: skip
-    routing_rules.keep(kernel.as_rules(), 60000, {Level(4, 0)})
-    assert kernel.places() == [(V4, KNOWN_FIRST, 0), (V4, UNMARKED, 60000)]
+    routing_rules.keep(kernel.as_netlink(), 60000, {Level(4, 0)})
+    assert kernel.places() == [(V4, KNOWN_FIRST, None), (V4, UNMARKED, 60000)]
 
 
 def test_a_rule_that_others_have_removed_is_missing(kernel: Kernel) -> None:
@@ -166,12 +167,13 @@ def test_a_rule_that_others_have_removed_is_missing(kernel: Kernel) -> None:
     for level in levels:
         kernel.lead(level.version, 60000, level.length)
     kernel.lead(4, 60001)
-    assert routing_rules.missing(kernel.as_rules(), 60000, levels) == set()
+    assert routing_rules.missing(kernel.as_netlink(), 60000, levels) == set()
     kernel.rules = [
         rule
         for rule in kernel.rules
-        if rule.priority != KNOWN_FIRST - 48 and (rule.family, rule.mark) != (V6, 60000)
+        if rule["FRA_PRIORITY"] != KNOWN_FIRST - 48
+        and (rule["family"], rule["FRA_FWMARK"]) != (V6, 60000)
     ]
-    assert routing_rules.missing(kernel.as_rules(), 60000, levels) == {Level(4, 24), Level(6, 0)}
-    routing_rules.remove(kernel.as_rules(), 60000)
-    assert routing_rules.missing(kernel.as_rules(), 60000, {Level(4, 0)}) == {Level(4, 0)}
+    assert routing_rules.missing(kernel.as_netlink(), 60000, levels) == {Level(4, 24), Level(6, 0)}
+    routing_rules.remove(kernel.as_netlink(), 60000)
+    assert routing_rules.missing(kernel.as_netlink(), 60000, {Level(4, 0)}) == {Level(4, 0)}

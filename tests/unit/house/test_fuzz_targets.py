@@ -61,7 +61,7 @@ WITHOUT: dict[str, str] = {
     "a value of the kernel": """
         host/hooks/process.py:children host/firewall/forward_check.py:_has_legacy
         host/firewall/strong_host.py:forwards host/journal/journal.py:Journal.__init__
-        host/journal/sysctls.py:Ipv6Forwarding.original host/link_state.py:read
+        host/journal/sysctls.py:Ipv6Forwarding.original host/link_state.py:_read
         host/settings_of_host.py:_strict host/socket_state.py:socket_state
         host/socket_state.py:_memory host/tun.py:name
         host/users.py:_missing lane/watch.py:tracer_of
