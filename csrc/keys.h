@@ -20,6 +20,8 @@ int secret_memory_hide(void);
 struct secret *secret_new(const uint8_t bytes[32]);
 /* A private key of X25519, by the kernel's random numbers. */
 struct secret *secret_new_private(void);
+/* Of the key of a session's direction that of its lane of this number, from 1. */
+struct secret *secret_of_lane(const struct secret *secret, uint8_t lane);
 /* Wipes. */
 void secret_free(struct secret *secret);
 const uint8_t *secret_bytes(const struct secret *secret);

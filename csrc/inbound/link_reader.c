@@ -217,6 +217,7 @@ void link_reader_forget_peer(struct link_reader *reader, unsigned slot) {
     uint64_t n_bytes;
     uint64_t n = shaping_empty(&reader->shaping, slot, clock_now_ns(), &n_bytes);
     stats_dropped(reader->loop.stats, DROP_link_reader_rate_limit, n);
+    reader->endpoints[slot] = (struct udp_address){0}; /* the gateway clears the table's as well */
     if (reader->pieces != NULL)
         forget_pieces(reader, slot);
     if (reader->loop.macs != NULL)

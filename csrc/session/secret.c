@@ -33,6 +33,16 @@ struct secret *secret_new_private(void) {
     return secret;
 }
 
+struct secret *secret_of_lane(const struct secret *secret, uint8_t lane) {
+    struct secret *made = secret_memory_new(sizeof *made);
+    int error = made == NULL ? -errno : session_key_of_lane(secret->bytes, lane, made->bytes);
+    if (error == 0)
+        return made;
+    secret_memory_free(made);
+    errno = -error;
+    return NULL;
+}
+
 void secret_free(struct secret *secret) {
     secret_memory_free(secret);
 }

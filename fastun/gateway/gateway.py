@@ -146,7 +146,7 @@ class Gateway:
             self._leave_udp,
             sockets,
         )
-        self._endpoint_watch = EndpointWatch(self.lanes.udp, self.links, self.outside.inside)
+        self._endpoint_watch = EndpointWatch(self.links, self.outside.inside)
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)

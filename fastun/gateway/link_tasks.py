@@ -140,6 +140,7 @@ def _stream_wanted(
         always = asyncio.Event()
         always.set()
         return always, []
-    preference = Preference(owner.lanes.udp, owner.links, owner.datagrams, slot=0)
+    latest = owner.lanes.peers.latest if len(owner.lanes.all) > 1 else None
+    preference = Preference(owner.lanes.udp, owner.links, owner.datagrams, slot=0, latest=latest)
     preference.is_to_leave = owner.moves.is_asked
     return preference.wants_stream, [preference.run()]

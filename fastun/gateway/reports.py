@@ -114,8 +114,7 @@ class Reports:
 
     def on_start(self, worker: WorkerProcess) -> None:
         """Send a fresh worker the peers, the UDP sockets, the links and the sessions' keys."""
-        lanes = self._links.lanes
-        datagrams = self._datagrams if worker.lane == 0 or lanes.spreads else None
+        datagrams = self._datagrams
         self._peer_slots.tell_worker(worker)
         if datagrams is not None:
             datagrams.tell_worker(worker)

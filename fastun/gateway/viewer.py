@@ -139,8 +139,7 @@ class Viewer:
         gateway = self._gateway
         links = dict(gateway.links.by_slot)
         views = {
-            slot: _link(link, [each.lane.index for each in gateway.links.of_peers.of(slot)])
-            for slot, link in links.items()
+            slot: _link(link, gateway.links.of_peers.lanes_of(slot)) for slot, link in links.items()
         }
         udp_sockets = _udp_sockets(gateway)
         sockets = [*(view.socket for view in views.values() if view.socket), *udp_sockets]
@@ -223,7 +222,7 @@ def _draining(drain: DrainView | None) -> str:
     return "" if drain is None else f"draining, {drain.n_connected} of {drain.n_before} peers left"
 
 
-def _link(link: Link, lanes: list[int]) -> LinkView:
+def _link(link: Link, lanes: tuple[int, ...]) -> LinkView:
     tcp, state = None, None
     if link.connection is not None:
         with contextlib.suppress(OSError):  # ended since
@@ -240,7 +239,7 @@ def _link(link: Link, lanes: list[int]) -> LinkView:
         since=link.since,
         tcp=tcp,
         socket=state,
-        lanes=tuple(sorted(lanes)),
+        lanes=lanes,
     )
 
 

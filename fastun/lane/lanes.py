@@ -43,6 +43,10 @@ class PeerTables:
         """Return the sum of a field of PEER_FIELDS that counts."""
         return sum(lane.peers.read(slot, field) for lane in self._lanes)
 
+    def latest(self, slot: int, field: str) -> int:
+        """Return the latest of a field of PEER_FIELDS that is a time."""
+        return max(lane.peers.read(slot, field) for lane in self._lanes)
+
     def clear(self, slot: int) -> None:
         """Zero a slot that is given to another peer. No worker may be writing it."""
         for lane in self._lanes:
@@ -88,9 +92,9 @@ class Lanes:
         """Return the lane of the peer's connection of this number, from 0: peers are spread."""
         return self.all[(slot + number) % len(self.all)]
 
-    def of_datagrams(self, slot: int) -> Lane:
-        """Return the lane of the peer's sessions on UDP."""
-        return of_slot(self.all, slot) if self.spreads else self.all[0]
+    def of_datagrams(self, slot: int, number: int = 0) -> Lane:
+        """Return the lane of the peer's sessions on UDP; of its way of this number, from 1."""
+        return of_slot(self.all, (slot if self.spreads else 0) + number)
 
     def start(self, owner: LaneOwner) -> None:
         """Spawn all workers and watch them on the running event loop."""

@@ -87,9 +87,13 @@ class LanesBySlot:
 
     def new_index(self, slot: int) -> int | None:
         """As SessionLane."""
-        n_lanes, lane = len(self._lanes), of_slot(self._lanes, slot).index
-        low = lane + n_lanes * secrets.randbelow((_LOW_BYTE + 1 - lane + n_lanes - 1) // n_lanes)
-        return secrets.randbits(_INDEX_BITS) & ~_LOW_BYTE | low
+        return index_in(of_slot(self._lanes, slot).index, len(self._lanes))
+
+
+def index_in(lane: int, n_lanes: int) -> int:
+    """Return a random index that the kernel steers to a lane."""
+    low = lane + n_lanes * secrets.randbelow((_LOW_BYTE + 1 - lane + n_lanes - 1) // n_lanes)
+    return secrets.randbits(_INDEX_BITS) & ~_LOW_BYTE | low
 
 
 def of_slot(lanes: Sequence[Lane], slot: int) -> Lane:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 
 from fastun.lane.messages import BlockLink
-from fastun.lane.session_lane import SessionLane
 from fastun.link.inside import Inside
 from fastun.link.stream_path import StreamPaths
 from fastun.link.table import Link, LinkTable
@@ -31,13 +30,13 @@ CHANGED_INTERVAL_S = 1.0
 class EndpointWatch:
     """Looks at the routes to all peers with a link. Event loop only."""
 
-    def __init__(self, lane: SessionLane, links: LinkTable, inside: Inside) -> None:
+    def __init__(self, links: LinkTable, inside: Inside) -> None:
         """Watch ``links``."""
-        self._lane = lane
         self._links = links
         self._inside = inside
-        self._seen: dict[int, tuple[int, UdpAddress]] = {}  # link and address, by slot
-        self._blocked: dict[int, int] = {}  # links that the link-writer sends nothing on, by slot
+        # By slot and lane: link and address; and links that the link-writer sends nothing on.
+        self._seen: dict[tuple[int, int], tuple[int, UdpAddress]] = {}
+        self._blocked: dict[tuple[int, int], int] = {}
         self._paths = StreamPaths(inside.lookup)
         self._all_seen_s = float("-inf")
         self._has_changed = False
@@ -67,19 +66,19 @@ class EndpointWatch:
         self._blocked.clear()
 
     def _look_at_datagrams(self, link: Link, *, is_due: bool) -> None:
-        address = self._lane.peers.endpoint(link.slot)
-        if address is None or (not is_due and self._seen.get(link.slot) == (link.id, address)):
+        address, at = link.lane.peers.endpoint(link.slot), (link.slot, link.lane.index)
+        if address is None or (not is_due and self._seen.get(at) == (link.id, address)):
             return
-        self._seen[link.slot] = (link.id, address)
+        self._seen[at] = (link.id, address)
         is_inside = self._inside.holds(address)
-        if is_inside != (self._blocked.get(link.slot) == link.id):
-            self._lane.send("link-writer", BlockLink(link.slot, is_inside))
+        if is_inside != (self._blocked.get(at) == link.id):
+            link.lane.send("link-writer", BlockLink(link.slot, is_inside))
         if is_inside:
-            self._blocked[link.slot] = link.id
+            self._blocked[at] = link.id
         else:
-            self._blocked.pop(link.slot, None)
+            self._blocked.pop(at, None)
         if is_inside and self._inside.keep_out(address.host):
-            del self._seen[link.slot]  # it is looked at again in a moment
+            del self._seen[at]  # it is looked at again in a moment
             return
         self._inside.note(link.peer_name, str(address), is_inside=is_inside)
 

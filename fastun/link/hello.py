@@ -24,7 +24,7 @@ from fastun.config.push import Push
 from fastun.config.settings import Settings
 from fastun.errors import one_line
 from fastun.lane.messages import LinkFormat
-from fastun.native import Aead, Mode, Offload, Wire, has_aes_instructions
+from fastun.native import LANES_MAX, Aead, Mode, Offload, Wire, has_aes_instructions
 
 PROTOCOL_VERSION = 1
 HELLO_TIMEOUT_S = 5.0
@@ -37,6 +37,8 @@ _COMPLAINT_CHARS_MAX = 200
 
 TYPE = native.CONTROL_TYPE
 SEALED_MESSAGE_MAX = native.SEALED_CONTENT_BYTES_MAX
+
+_Index = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
 _OFFERS: dict[Offload, tuple[str, ...]] = {
     Offload.NONE: (),
@@ -75,6 +77,8 @@ class Ability(StrEnum):
         ability.unsaid = unsaid
         return ability
 
+    # It dials, and so decides by which of several lanes a flow goes, on UDP (datagram/ways.py).
+    DIALS = "dials", lambda settings: settings.role == "connect", False
     # It answers probes of the path's MTU, on UDP (datagram/probe.py).
     ANSWERS_PROBES = "answers_probes", lambda settings: settings.wire == "wireguard", False
     # It joins halves of Ethernet frames that are too long for the path, on UDP.
@@ -125,19 +129,32 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     lanes: Annotated[int, msgspec.Meta(ge=1, le=255)] = 1
     lane: Annotated[int, msgspec.Meta(ge=0, le=254)] = 0
     bundle: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
+    # On UDP: by which indices this side opens in further lanes (datagram/ways.py).
+    ways: Annotated[tuple[_Index, ...], msgspec.Meta(max_length=LANES_MAX - 1)] = ()
     abilities: frozenset[Ability] = frozenset(each for each in Ability if each.unsaid)
     push: Push | None = None
 
 
 # Of those that came later: a server's hello, which pushes, has no bytes to spare for "no".
-_SAID_IF_HAD: Final = frozenset({Ability.GOES_ELSEWHERE})
+_SAID_IF_HAD: Final = frozenset({Ability.DIALS, Ability.GOES_ELSEWHERE})
 
-_OF_SEVERAL = {"lanes": 1, "lane": 0, "bundle": 0}
+# In a hello: the two keys and what is not a way's, and each way at its longest.
+_WAYS_BYTES, _WAY_BYTES = 24, 5
+
+_ONE_LANE = {"lanes": 1, "lane": 0, "bundle": 0}
 
 
-def on_datagrams(ours: Hello) -> Hello:
-    """Return our hello as it goes to a peer on UDP, where there is one lane."""
-    return msgspec.structs.replace(ours, **_OF_SEVERAL)
+def on_datagrams(ours: Hello, indices: tuple[int, ...]) -> Hello:
+    """Return our hello as it goes to a peer on UDP, with as many ways as we may have to it.
+
+    There is room for all but behind the longest pushes: it is one datagram.
+    """
+    alone = msgspec.structs.replace(ours, **_ONE_LANE, ways=())
+    if ours.lanes == 1 or not indices:
+        return alone
+    room = push_form.DATAGRAM_HELLO_BYTES_MAX - len(encode(alone)) - _WAYS_BYTES
+    ways = indices[: max(0, min(ours.lanes - 1, room // _WAY_BYTES))]
+    return msgspec.structs.replace(alone, bundle=ours.bundle if ways else 0, ways=ways)
 
 
 def own(settings: Settings, offload_max: Offload, push: Push | None = None) -> Hello:
@@ -171,9 +188,11 @@ def encode(hello: Hello) -> bytes:
     """Return the hello as a message."""
     fields: dict[str, Any] = msgspec.to_builtins(hello)
     del fields["abilities"]
-    for key, unsaid in _OF_SEVERAL.items():  # a side that has one lane says what older ones say
+    for key, unsaid in _ONE_LANE.items():  # a side that has one lane says what older ones say
         if fields[key] == unsaid:
             del fields[key]
+    if not hello.ways:
+        del fields["ways"]
     said = {
         str(ability): ability in hello.abilities
         for ability in Ability

@@ -32,6 +32,7 @@ class Link(msgspec.Struct):
     path_mtu: int = 0
     bundle: int = 0  # of the connections that were made together; 0: it is alone
     n_lanes: int = 1  # connections that the peer would have
+    is_resting: bool = False  # nothing goes by it, while others carry the peer (datagram/ways.py)
     is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
     since: float = msgspec.field(default_factory=time.time)  # Unix time
     ended: Ended = msgspec.field(default_factory=Ended)

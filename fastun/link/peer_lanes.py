@@ -50,6 +50,11 @@ class PeerLanes:
         """Return the peer's links, the oldest first."""
         return tuple(self._links.get(slot, {}).values())
 
+    def lanes_of(self, slot: int) -> tuple[int, ...]:
+        """Return the numbers of the lanes that frames for the peer go by."""
+        links = self._links.get(slot, {}).items()
+        return tuple(sorted(lane for lane, link in links if not link.is_resting))
+
     def carries(self, link: Link) -> bool:
         """Return whether the link is there, and none has taken its place."""
         return self._links.get(link.slot, {}).get(link.lane.index) is link
@@ -67,8 +72,15 @@ class PeerLanes:
         self._announced.pop(link.slot, None)
         self._lanes.set_ways(self._ways(link.slot))
 
+    def rest(self, link: Link) -> None:
+        """Have nothing go by a link that stays, from now on and until it is announced again."""
+        link.is_resting = True
+        self._announced.pop(link.slot, None)
+        self._lanes.set_ways(self._ways(link.slot))
+
     def announce(self, link: Link) -> None:
         """Have frames for the peer go to the link, which its workers have by now, with its key."""
+        link.is_resting = False
         if len(self.of(link.slot)) == 1:
             self._lanes.set_ways(self._ways(link.slot))
             return
@@ -88,4 +100,4 @@ class PeerLanes:
             self._lanes.set_ways(ways, self._lanes.all[worker.lane])
 
     def _ways(self, slot: int, number: int = 0) -> SetWays:
-        return SetWays(slot, tuple(sorted(self._links.get(slot, ()))), self._by_flow, number)
+        return SetWays(slot, self.lanes_of(slot), self._by_flow, number)

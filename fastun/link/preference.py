@@ -43,17 +43,24 @@ class Preference:
     """Decides for the one peer of a dialling side. ``wants_stream`` is set while TCP is wanted."""
 
     def __init__(
-        self, lane: SessionLane, links: LinkTable, sessions: DatagramSessions, slot: int
+        self,
+        lane: SessionLane,
+        links: LinkTable,
+        sessions: DatagramSessions,
+        slot: int,
+        *,
+        latest: Callable[[int, str], int] | None = None,
     ) -> None:
-        """Decide between ``sessions`` and streams."""
+        """Decide between ``sessions`` and streams; ``latest`` of several lanes: PeerTables'."""
         self.wants_stream = asyncio.Event()
         self.is_to_leave: Callable[[Link | None], bool] = lambda _: False
         self._leaves_since_s: float | None = None
         self._lane = lane
+        self._silence, self._silence_of_all = _Silence(), _Silence()
+        self._latest = latest
         self._links = links
         self._sessions = sessions
         self._slot = slot
-        self._unanswered_since_s: float | None = None
         self._doubt_after_s = DOUBT_AFTER_S
         self._doubted_s: float | None = None
         self._n_received = 0
@@ -117,15 +124,30 @@ class Preference:
             self._doubted_s = None
 
     def _unanswered_s(self, now_s: float) -> float:
-        """Return for how long the peer has said nothing to what was sent."""
-        peers = self._lane.peers
-        heard_s = max(
-            peers.read(self._slot, "received_ns") / _NS_PER_S,
-            self._sessions.last_handshake_s(self._slot),
-        )
-        sent_s = peers.read(self._slot, "sent_data_ns") / _NS_PER_S
+        """Return for how long the session, or all lanes together, got no answer."""
+        handshake_s = self._sessions.last_handshake_s(self._slot)
+        seconds = self._silence.seconds(self._times(self._lane.peers.read), handshake_s, now_s)
+        if self._latest is None:
+            return seconds
+        of_all = self._silence_of_all.seconds(self._times(self._latest), handshake_s, now_s)
+        return max(seconds, of_all)
+
+    def _times(self, read: Callable[[int, str], int]) -> tuple[float, float]:
+        """Return when the peer was sent data, and heard."""
+        sent_ns, heard_ns = (read(self._slot, field) for field in ("sent_data_ns", "received_ns"))
+        return sent_ns / _NS_PER_S, heard_ns / _NS_PER_S
+
+
+class _Silence:
+    """For how long the peer has said nothing to what was sent."""
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+
+    def seconds(self, times: tuple[float, float], handshake_s: float, now_s: float) -> float:
+        sent_s, heard_s = times[0], max(times[1], handshake_s)
         if sent_s <= heard_s:
-            self._unanswered_since_s = None
-        elif self._unanswered_since_s is None or self._unanswered_since_s < heard_s:
-            self._unanswered_since_s = now_s
-        return 0.0 if self._unanswered_since_s is None else now_s - self._unanswered_since_s
+            self._since_s = None
+        elif self._since_s is None or self._since_s < heard_s:
+            self._since_s = now_s
+        return 0.0 if self._since_s is None else now_s - self._since_s

@@ -150,6 +150,16 @@ class LinkTable:
             self._lingering.add(each)
         return link
 
+    def attach_beside(self, first: Link, lane: Lane) -> Link:
+        """Carry a peer on UDP in one more lane; frames go by it when it is announced."""
+        link = self._make(lane, first.slotted, first.link_format, first.remote, None)
+        link.is_resting = True
+        link.peer_software, link.abilities = first.peer_software, first.abilities
+        message = AttachLink(first.slot, link.id, first.link_format)
+        for role in ("link-writer", "tun-reader"):
+            lane.send(role, message)
+        return link
+
     def _make(
         self,
         lane: Lane,
@@ -227,6 +237,10 @@ class LinkTable:
         """End the peer's links but the oldest."""
         for link in self.of_peers.of(slot)[1:]:
             self.end(slot, reason, link.id)
+
+    def note_keys_left(self, slot: int, lane: Lane) -> None:
+        """Note that a link-reader has keys of the peer, though there is no link in its lane."""
+        self._ended[slot, lane.index] = time.monotonic()
 
     def forget_old_keys(self) -> None:
         """Have the link-reader wipe the keys of links that ended so long ago that none opens.

@@ -42,6 +42,10 @@ class Secret:
         """Return a fresh private key of X25519. Raises OSError: there are no random numbers."""
         return cls(lib.secret_new_private())
 
+    def of_lane(self, number: int) -> Secret:
+        """Return the key of the same direction in a session's lane of this number, from 1."""
+        return Secret(lib.secret_of_lane(self.pointer, number))
+
     def __eq__(self, other: object) -> bool:
         """Compare in constant time."""
         if not isinstance(other, Secret):

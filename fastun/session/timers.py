@@ -128,24 +128,24 @@ class PeerTimers:
         if self._dead_at is None:
             self._dead_at = now_s + self.constants.dead_after_s + self._jitter()
         self._any_sent(now_s)
-        self._rekey_on_send(now_s, counter, n_blocks)
+        self.rekey_on_send(now_s, counter, n_blocks)
 
     def on_keepalive_sent(self, now_s: float, counter: int = 0) -> None:
         """Note that an empty data message was sent; it needs no answer."""
         self._any_sent(now_s)
-        self._rekey_on_send(now_s, counter)
+        self.rekey_on_send(now_s, counter)
 
     def on_data_received(self, now_s: float) -> None:
         """Learn that a data message with content was opened."""
         self._any_received(now_s)
-        self._rekey_on_receive(now_s)
+        self.rekey_on_receive(now_s)
         if self._keepalive_at is None:
             self._keepalive_at = now_s + self.constants.keepalive_timeout_s
 
     def on_keepalive_received(self, now_s: float) -> None:
         """Learn that an empty data message was opened."""
         self._any_received(now_s)
-        self._rekey_on_receive(now_s)
+        self.rekey_on_receive(now_s)
 
     def on_initiation_sent(self, now_s: float) -> None:
         """Learn of an initiation that `due` did not ask for, as on a connection just made."""
@@ -288,7 +288,8 @@ class PeerTimers:
             self._zero_at = now_s + self.constants.zero_keys_after_s
         return [Action.GIVE_UP]
 
-    def _rekey_on_send(self, now_s: float, counter: int, n_blocks: int = 0) -> None:
+    def rekey_on_send(self, now_s: float, counter: int, n_blocks: int = 0) -> None:
+        """Renew an old session; also what further lanes have sent by its keys counts here alone."""
         session = self._session
         if session is None:
             return
@@ -303,7 +304,8 @@ class PeerTimers:
         if is_used_up or (session.is_initiator and is_old):
             self._want_handshake(now_s)
 
-    def _rekey_on_receive(self, now_s: float) -> None:
+    def rekey_on_receive(self, now_s: float) -> None:
+        """Do so for what was received, also in further lanes."""
         session = self._session
         if session is None or not session.is_initiator or session.rekeyed_on_receive:
             return

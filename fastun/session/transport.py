@@ -56,6 +56,15 @@ def derive(
     return SessionKeys(send, receive, local_index, remote_index, is_initiator, created_s)
 
 
+def of_lane(keys: SessionKeys, number: int, indices: tuple[int, int]) -> SessionKeys:
+    """Return the keys of the session's lane of this number, from 1 (csrc/session/session_key.h).
+
+    ``indices``: by which this side opens there, and the other. As old as the session.
+    """
+    send, receive = keys.send.of_lane(number), keys.receive.of_lane(number)
+    return SessionKeys(send, receive, *indices, keys.is_initiator, keys.created_s)
+
+
 def seal_data(
     directional_key: Secret,
     receiver_index: int,

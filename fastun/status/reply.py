@@ -70,7 +70,8 @@ class Tcp(msgspec.Struct, frozen=True, kw_only=True):
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The link of this moment. ``tcp`` is null on UDP, and when it ended just now.
 
-    ``lanes`` carry the peer, on a stream by a connection each; ``tcp`` is the oldest one's.
+    ``lanes`` carry the peer at this moment, by a connection each, or on UDP by a session each;
+    ``tcp`` is the oldest connection's.
     """
 
     software: str

@@ -71,7 +71,7 @@ class Sockets:
         self.sent: list[tuple[bytes, UdpAddress]] = []
         self.failure: OSError | None = None
 
-    def send(self, message: bytes, to: UdpAddress) -> None:
+    def send(self, message: bytes, to: UdpAddress, _: int = 0) -> None:
         if self.failure is not None:
             raise self.failure
         self.sent.append((message, to))
@@ -105,7 +105,13 @@ class Side:
     """One gateway, with what its workers would know."""
 
     def __init__(
-        self, role: str, own: KeyPair, address: str, *peers: Peer, inside: Inside | None = None
+        self,
+        role: str,
+        own: KeyPair,
+        address: str,
+        *peers: Peer,
+        inside: Inside | None = None,
+        lanes: Any = None,
     ) -> None:
         self.address = UdpAddress(ip_address(address), 51820)
         self.fields: dict[str, int] = {}
@@ -117,11 +123,12 @@ class Side:
             read=lambda _, name: self.fields.get(name, 0),
             endpoint=lambda _: self.endpoint,
         )
-        self.peer_slots = PeerSlots(self.lane.as_lane(), self.let_go)
+        self.lanes = self.lane.as_lane() if lanes is None else lanes
+        self.peer_slots = PeerSlots(self.lanes, self.let_go)
         self.peer_slots.replace(peers)
         self.hello = HELLO
         self.exchange = KeyExchange(self.peer_slots, own, lambda _: self.hello)
-        self.links = LinkTable(self.lane.as_lane(), hello.format_without_peer(settings(role)))
+        self.links = LinkTable(self.lanes, hello.format_without_peer(settings(role)))
         self.sockets, self.counts = Sockets(), SessionCounts()
         self.pushed: list[Push] = []
         self.dns = KnownNames()
@@ -129,7 +136,7 @@ class Side:
         self.inner_mtu = InnerMtu(settings(role).mtu)
         end = LocalEnd(
             settings=settings(role),
-            lane=self.lane.as_lane(),
+            lane=self.lanes.udp,
             links=self.links,
             exchange=self.exchange,
             inside=self.inside,
@@ -165,14 +172,19 @@ class Side:
 
     def work(self) -> None:
         """Do what the workers are given."""
-        for role, message in self.lane.take():
-            self.given.append((role, message))
-            if isinstance(message, AddReceivingKey):
-                key = key_in_region(self.lane.keys, "link-reader", message.key)
-                self.receiving[message.index] = (message.slot, Secret.of(key))
-                self.sessions.on_key_added(message.slot, message.index)
-            elif isinstance(message, ForgetReceivingKeys):
-                self.receiving.clear()
+        for lane in self.lanes.all:
+            for role, message in lane.take():
+                self.given.append((role, message))
+                self.act(lane, role, message)
+
+    def act(self, lane: RecordingLane, _: str, message: ToWorker) -> None:
+        """Do what a worker is given."""
+        if isinstance(message, AddReceivingKey):
+            key = key_in_region(lane.keys, "link-reader", message.key)
+            self.receiving[message.index] = (message.slot, Secret.of(key))
+            self.sessions.on_key_added(message.slot, message.index)
+        elif isinstance(message, ForgetReceivingKeys):
+            self.receiving.clear()
 
     def take_in(self, message: bytes, source: UdpAddress) -> None:
         """Take a datagram as the link-reader would."""
@@ -232,14 +244,18 @@ class Pair:
             preshared_key=preshared_key,
             keepalive_s=keepalive_s,
         )
-        self.client = Side("connect", CLIENT, "192.0.2.1", server)
-        self.server = Side(
+        self.client = self.side("connect", CLIENT, "192.0.2.1", server)
+        self.server = self.side(
             "serve",
             SERVER,
             "192.0.2.2",
             Peer(name="ant", public_key=CLIENT.public, preshared_key=preshared_key),
             inside=server_inside,
         )
+
+    def side(self, *arguments: Any, **more: Any) -> Side:
+        """Make one."""
+        return Side(*arguments, **more)
 
     async def settle(self, *, n_rounds: int = 12) -> None:
         """Carry datagrams to and fro until there are none."""

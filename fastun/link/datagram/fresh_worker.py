@@ -46,8 +46,9 @@ class FreshWorkers:
         self._passing.sockets.tell_worker(worker)
         if worker.role != "link-reader":
             return
-        mac1_key, cookie_key = cookies.mac1_key(self._public), cookies.cookie_key(self._public)
-        worker.send(SetGateKeys(mac1_key, cookie_key))
+        if worker.lane == 0 or self._lanes.spreads:  # else no handshake comes by its sockets
+            mac1_key, cookie_key = cookies.mac1_key(self._public), cookies.cookie_key(self._public)
+            worker.send(SetGateKeys(mac1_key, cookie_key))
         for udp_peer in self._peers.by_slot.values() if worker.lane == 0 else ():
             if udp_peer.initiator is not None:
                 slot, index = udp_peer.slotted.slot, udp_peer.initiator.local_index

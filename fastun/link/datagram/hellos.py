@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fastun import log
 from fastun.config.push import Push
@@ -21,6 +22,32 @@ from fastun.native import Aead, Wire
 from fastun.session import clock
 from fastun.session.transport import SessionKeys
 
+if TYPE_CHECKING:
+    from fastun.link.datagram.socket_passing import SocketPassing
+    from fastun.link.datagram.ways import Ways
+
+
+class OneLane:
+    """Takes the place of ``Ways`` where this side has one lane: there is nothing to do."""
+
+    def new_indices(self, _: int) -> tuple[int, ...]:
+        """Return none."""
+        return ()
+
+    def nothing(self, *_: object) -> None:
+        """Do nothing."""
+
+    agree = on_key_added = on_key_confirmed = tick = forget = tell_keys = follow_sockets = nothing
+
+
+def ways_of(end: LocalEnd, peers: UdpPeers, passing: SocketPassing) -> Ways | OneLane:
+    """Return what has further lanes of peers, by what their hellos say."""
+    if len(end.links.lanes.all) == 1:
+        return OneLane()
+    from fastun.link.datagram.ways import Ways  # noqa: PLC0415 (of several lanes alone)
+
+    return Ways(end, peers, passing)
+
 
 class DatagramHellos:
     """Sends and receives hellos. Event loop only."""
@@ -30,6 +57,7 @@ class DatagramHellos:
         end: LocalEnd,
         peers: UdpPeers,
         installer: KeyInstaller,
+        ways: Ways | OneLane,
         on_push: Callable[[str, Push], None],
     ) -> None:
         """Send the hellos of ``end``. ``on_push`` gets the peer's name and its push."""
@@ -37,6 +65,7 @@ class DatagramHellos:
         self._exchange = end.exchange
         self._peers = peers
         self._installer = installer
+        self._ways = ways
         self._on_push = on_push
         self._log = log.get("session")
 
@@ -81,6 +110,7 @@ class DatagramHellos:
         if aead is not session.aead and counter is not None and self._peers.is_carried(udp_peer):
             session.aead = aead
             self._installer.use_for_sending(udp_peer.slotted.slot, keys, aead, counter)
+        self._ways.agree(udp_peer, keys, aead, (self._own_hello(udp_peer), theirs))
         if theirs.push is not None and self._role == "connect":
             self._on_push(udp_peer.slotted.peer.name, theirs.push)
         self._explain(udp_peer)
@@ -96,4 +126,5 @@ class DatagramHellos:
             )
 
     def _own_hello(self, udp_peer: UdpPeer) -> Hello:
-        return hello.on_datagrams(self._exchange.hello_for(udp_peer.slotted))
+        ours = self._exchange.hello_for(udp_peer.slotted)
+        return hello.on_datagrams(ours, udp_peer.hello.ways)

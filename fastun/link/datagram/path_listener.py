@@ -30,7 +30,7 @@ class PathListener:
         self._have_changed = False
         self._measured_s = float("-inf")
         self._route_changes = RouteChanges()
-        ports = [port for _, port in sockets.ports()]
+        ports = sockets.ports()
         self._hints = HintListener(ports, self.on_hint, sockets.maker)
         paths.hears_hints = self._hints.is_allowed
         self._unreachable = UnreachableListener(

@@ -38,6 +38,7 @@ class HelloExchange(msgspec.Struct):
     """The hellos of one session, and what all is sealed by in it."""
 
     counter: SendingCounter | None = msgspec.field(default=None)
+    ways: tuple[int, ...] = ()  # our indices in as many further lanes as this side has (ways.py)
     aead: Aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
     n_sent: int = 0
     sent_s: float = float("-inf")

@@ -66,7 +66,7 @@ class PortChange:
 
         The new socket is there before the last one is closed; sessions go on.
         """
-        kept = [each for each in self._sockets.all() if each.getsockname()[1] == port]
+        kept = [each for each in self._sockets.firsts() if each.getsockname()[1] == port]
         if not kept:
             kept = udp.any_port(port, self._sockets.maker)
             for each in kept:
@@ -76,7 +76,7 @@ class PortChange:
                     each.close()
                     raise
                 udp.say_listening(each)
-        for each in self._sockets.all():
+        for each in self._sockets.firsts():
             if each not in kept:
                 self._passing.leave(each)
                 each.close()

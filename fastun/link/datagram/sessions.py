@@ -27,7 +27,7 @@ from fastun.link.datagram.address_race import endpoints_of
 from fastun.link.datagram.fresh_worker import FreshWorkers
 from fastun.link.datagram.goodbye import Goodbyes
 from fastun.link.datagram.handshakes import DatagramHandshakes
-from fastun.link.datagram.hellos import DatagramHellos
+from fastun.link.datagram.hellos import DatagramHellos, ways_of
 from fastun.link.datagram.path_listener import PathListener
 from fastun.link.datagram.path_mtu import PathCounts, PathWatch
 from fastun.link.datagram.peer import HelloExchange, UdpPeer
@@ -58,9 +58,7 @@ class DatagramSessions:
         self._lane = end.lane
         self._links = end.links
         self._exchange = end.exchange
-        self._counts = end.counts
-        self._attempts = end.attempts
-        self._inner_mtu = end.inner_mtu
+        self._end = end
         self._installer = KeyInstaller(end.lane, end.constants)
         self._paths = PathWatch(end.lane, end.settings, end.inner_mtu, None, sockets.maker)
         self._peers = UdpPeers(end, sockets)
@@ -70,7 +68,8 @@ class DatagramSessions:
         self._fresh_workers = FreshWorkers(end, self._peers, self.passing, self._installer)
         self.silence = SilenceWatch(end.lane, self._peers, self._paths, self._doubt)
         self.ports = PortChange(self.passing, is_allowed=is_port_free)
-        self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
+        self._ways = ways_of(end, self._peers, self.passing)
+        self._hellos = DatagramHellos(end, self._peers, self._installer, self._ways, on_push)
         self._goodbyes = Goodbyes(end, self._peers, self.begin, self.let_go)
         self._handshakes = DatagramHandshakes(end, self._peers, sockets, self._installer, self._use)
         self.remembered = RememberedEndpoints(end, self._peers, sockets, self._handshakes)
@@ -82,7 +81,7 @@ class DatagramSessions:
     def listen(self) -> None:
         """Listen for changes of our routes and for hints from routers, until ``close``."""
         self._listener = PathListener(
-            self._paths, self._peers, self.passing.sockets, self._attempts
+            self._paths, self._peers, self.passing.sockets, self._end.attempts
         )
 
     def close(self) -> None:
@@ -95,6 +94,7 @@ class DatagramSessions:
         self._goodbyes.say_to_all()
 
     def _listen_anew(self) -> None:
+        self._ways.follow_sockets()
         if self._listener is not None:  # it hears of the ports that there are
             before = self._listener
             self.listen()
@@ -112,6 +112,7 @@ class DatagramSessions:
     def tell_keys(self, worker: WorkerProcess) -> None:
         """Tell a fresh worker that knows the links of the sessions: they go on."""
         self._fresh_workers.tell_keys(worker)
+        self._ways.tell_keys(worker)
 
     def forget(self, slot: int) -> None:
         """Forget a peer that was removed, or has another key."""
@@ -120,6 +121,7 @@ class DatagramSessions:
 
     def let_go(self, slot: int) -> None:
         """Forget the sessions of a peer that has one elsewhere, and where it was."""
+        self._ways.forget(slot)
         if self._peers.forget(slot):
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
 
@@ -180,10 +182,12 @@ class DatagramSessions:
     def on_key_added(self, slot: int, index: int) -> None:
         """Go on with a handshake: the link-reader opens what names ``index``."""
         self._handshakes.on_key_added(slot, index)
+        self._ways.on_key_added(slot, index)
 
     def on_key_confirmed(self, slot: int, index: int) -> None:
         """Take what was sealed under new keys for the proof that the peer holds them."""
         self._handshakes.on_key_confirmed(slot, index)
+        self._ways.on_key_confirmed(slot, index)
 
     # -- sessions -----------------------------------------------------------------------------
 
@@ -201,17 +205,17 @@ class DatagramSessions:
         udp_peer.current = keys
         now_s = clock.boottime_s()
         udp_peer.on_answer(now_s)
-        self._attempts.succeeded(slot, "udp")
+        self._end.attempts.succeeded(slot, "udp")
         counter = self._lane.sending.begin(slot)
-        udp_peer.hello = HelloExchange(counter)
+        udp_peer.hello = HelloExchange(counter, self._ways.new_indices(slot))
         self._attach(udp_peer)
         if keys.is_initiator:
             self._hellos.send(udp_peer)  # the proof that the responder waits for, before any data
         self._installer.use_for_sending(slot, keys, udp_peer.hello.aead, counter)
         udp_peer.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
         self._exchange.succeeded(udp_peer.slotted)
-        self._counts.n_rekeys += is_rekey
-        self._counts.last_handshake[slot] = time.time()
+        self._end.counts.n_rekeys += is_rekey
+        self._end.counts.last_handshake[slot] = time.time()
         if keys.is_initiator:
             udp_peer.timers.on_keepalive_sent(now_s)  # the hello
 
@@ -235,7 +239,7 @@ class DatagramSessions:
             super_inbound=False,
             message_max=hello.SEALED_MESSAGE_MAX,
             is_datagram=True,
-            mtu=self._inner_mtu.bytes,
+            mtu=self._end.inner_mtu.bytes,
         )
 
     # -- control messages ---------------------------------------------------------------------
@@ -282,6 +286,7 @@ class DatagramSessions:
             udp_peer.forget_expired(now_s)
             udp_peer.timers.set_persistent_keepalive(udp_peer.slotted.keepalive_s, now_s)
             self._do_due(udp_peer, now_s)
+        self._ways.tick(now_s)
 
     def _keep_alive(self, udp_peer: UdpPeer, now_s: float) -> None:
         """Send a keepalive; after a silence a question in its place, which wants an answer."""
@@ -334,4 +339,5 @@ class DatagramSessions:
                 # The peer may be on a stream by now, whose keys are in the same place.
                 if slot not in self._links.by_slot or self._peers.is_carried(udp_peer):
                     self._lane.send("link-reader", ForgetReceivingKeys(slot))
+                    self._ways.forget(slot)
                     udp_peer.opened.clear()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from fastun.lane.messages import RemoveSocket, SendKeepalive
+from fastun.lane.lane import Lane
+from fastun.lane.messages import AddSocket, RemoveSocket, SendKeepalive
 from fastun.lane.session_lane import SessionLane
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import SOCKET_ROLES, UdpSockets
@@ -31,6 +32,16 @@ class SocketPassing:
         """Have the workers use the socket that has this index now."""
         for role in SOCKET_ROLES:
             self.sockets.pass_to(self._lane, role, index)
+        self._on_change()
+
+    def open_in(self, lane: Lane, *, is_new: bool = False) -> None:
+        """Have a dialling side's further lane use a socket of its own. RuntimeFailure, OSError.
+
+        ``is_new``: by another port than before.
+        """
+        opened = self.sockets.of_lane(lane.index, is_new=is_new)
+        for role in SOCKET_ROLES:
+            lane.send(role, AddSocket(0, opened.has_offload), opened.socket.fileno())
         self._on_change()
 
     def leave(self, bound: socket.socket) -> None:

@@ -67,6 +67,7 @@ class UdpSockets:
         self._inside = inside
         self._offload = offload
         self._n_lanes = n_lanes
+        self._of_lanes: dict[int, UdpSocket] = {}  # of a dialling side, each with its own port
         for each in sockets:
             self.add(each)
 
@@ -120,14 +121,32 @@ class UdpSockets:
             has_offload = self._offload and _set_offload(each)
         return UdpSocket(bound, has_offload, others)
 
+    def of_lane(self, lane: int, *, is_new: bool = False) -> UdpSocket:
+        """Return the socket of a dialling side's further lane, which has no other.
+
+        ``is_new``: one by another port, in its place. RuntimeFailure where it cannot be made.
+        """
+        before = self._of_lanes.get(lane)
+        if before is None or is_new:
+            (bound,) = any_port(None, self.maker)
+            self._of_lanes[lane] = self._tuned(bound)
+            if before is not None:
+                before.close()
+        return self._of_lanes[lane]
+
     def close(self) -> None:
         """Close all."""
         for _, each in self._present():
             each.close()
+        for each in self._of_lanes.values():
+            each.close()
 
     def tell_worker(self, worker: WorkerProcess) -> None:
         """Hand all sockets of its lane to a fresh worker."""
-        for index, each in self._present() if worker.role in SOCKET_ROLES else ():
+        present = self._present()
+        if worker.lane > 0 and self._n_lanes == 1:
+            present = ((0, each) for lane, each in self._of_lanes.items() if lane == worker.lane)
+        for index, each in present if worker.role in SOCKET_ROLES else ():
             fd = each.of_lane(worker.lane).fileno()
             worker.send(AddSocket(index, each.has_offload), fd)
 
@@ -139,11 +158,17 @@ class UdpSockets:
 
     def all(self) -> list[socket.socket]:
         """Return the sockets, those of all lanes."""
-        return [one for _, each in self._present() for one in (each.socket, *each.others)]
+        of_lanes = [each.socket for each in self._of_lanes.values()]
+        return [*self.firsts(), *of_lanes, *(o for _, each in self._present() for o in each.others)]
 
-    def ports(self) -> list[tuple[str, int]]:
-        """Return what the sockets are bound to."""
-        return [each.socket.getsockname()[:2] for _, each in self._present()]
+    def firsts(self) -> list[socket.socket]:
+        """Return the sockets of the first lane, by which handshakes come."""
+        return [each.socket for _, each in self._present()]
+
+    def ports(self) -> list[int]:
+        """Return the ports that the sockets are bound to."""
+        of_lanes = [each.socket for each in self._of_lanes.values()]
+        return [each.getsockname()[1] for each in (*self.firsts(), *of_lanes)]
 
     def of_port(self, port: int) -> int | None:
         """Return the index of a socket with that port, if there is one."""
@@ -176,11 +201,14 @@ class UdpSockets:
             return address.socket_index
         return self.address_of(address.host, address.port, address.zone).socket_index
 
-    def send(self, message: bytes, to: UdpAddress) -> None:
-        """Send one datagram from where the peer knows us. Raises OSError, also LeadsInsideError."""
+    def send(self, message: bytes, to: UdpAddress, lane: int = 0) -> None:
+        """Send one datagram from where the peer knows us. Raises OSError, also LeadsInsideError.
+
+        ``lane``: by the socket of that further one of a dialling side.
+        """
         if self._inside is not None and self._inside.holds(to):
             raise LeadsInsideError
-        where = self._at(to.socket_index).socket
+        where = (self._of_lanes[lane] if lane else self._at(to.socket_index)).socket
         marked = _traffic_class(message, to)
         try:
             where.sendmsg(

@@ -183,15 +183,16 @@ def test_a_fresh_worker_gets_the_peers_before_the_links_and_those_before_the_key
     ]
 
 
-def test_where_peers_on_udp_are_in_one_lane_only_that_one_hears_of_udp() -> None:
+def test_a_worker_of_any_lane_hears_of_udp() -> None:
     gateway = Gateway()
-    gateway.all.links.lanes.spreads = False
     fresh = worker("link-reader", 1)
     gateway.reports.on_start(fresh)
     assert gateway.all.mock_calls == [
         call.slots.tell_worker(fresh),
+        call.datagrams.tell_worker(fresh),
         call.links.tell_worker(fresh),
         call.streams.tell_keys(fresh),
+        call.datagrams.tell_keys(fresh),
     ]
 
 

@@ -48,7 +48,7 @@ class Watched:
         self.at = {0: address_of(HOST), 1: address_of(ELSEWHERE)}
         self.lane.peers = SimpleNamespace(endpoint=self.at.get)
         self.links = LinkTable(self.lane.as_lane(), FORMAT)
-        self.watch = EndpointWatch(self.lane.as_lane(), self.links, self.routes.inside())
+        self.watch = EndpointWatch(self.links, self.routes.inside())
         for slot in (0, 1):
             self.attach(slot)
         self.now_s = 100.0

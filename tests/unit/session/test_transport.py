@@ -10,12 +10,21 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from fastun.native.secrets import Secret
 from fastun.session.protocol import REJECT_AFTER_MESSAGES
 from fastun.session.refusal import Refusal
-from fastun.session.transport import Aead, open_data, pad, seal_data, trim
+from fastun.session.transport import (
+    Aead,
+    SessionKeys,
+    of_lane,
+    open_data,
+    pad,
+    seal_data,
+    trim,
+)
 from tests.support.parties import refusal_of
 
 KEY_BYTES = bytes(range(32))
 KEY, OTHER_KEY = Secret.of(KEY_BYTES), Secret.of(KEY_BYTES[::-1])
 AES_KEY = HKDFExpand(hashes.BLAKE2s(32), 32, info=b"fastun v1 aes-256-gcm").derive(KEY_BYTES)
+LANE_1 = "e207335b30b6ebfec969f33bc069b8b5857e6ced5edac87100cd43bcb66cb9f9"
 IPV4 = bytes.fromhex("45000015") + bytes(16) + b"x"  # 21 bytes
 IPV6 = bytes.fromhex("60000000000111ff") + bytes(32) + b"x"  # 41 bytes
 
@@ -106,3 +115,33 @@ def test_a_packet_comes_out_of_its_padding_and_needs_none(packet: bytes) -> None
 )
 def test_what_is_not_an_ip_packet_is_none(malformed: bytes) -> None:
     assert trim(malformed) is None
+
+
+# -- lanes ------------------------------------------------------------------------------------
+
+
+def lane_key(number: int) -> bytes:
+    info = b"fastun v1 lane" + bytes([number])
+    return HKDFExpand(hashes.BLAKE2s(32), 32, info=info).derive(KEY_BYTES)
+
+
+@pytest.mark.parametrize("number", [1, 2, 15])
+def test_a_lane_has_a_directional_key_of_its_own(number: int) -> None:
+    assert KEY.of_lane(number) == Secret.of(lane_key(number))
+
+
+def test_the_key_of_a_lane_is_this_one() -> None:
+    """A vector: label and number by RFC 5869, over the key 00 01 .. 1f."""
+    assert lane_key(1).hex() == LANE_1
+
+
+def test_keys_of_lanes_directions_and_ciphers_are_different() -> None:
+    keys = {lane_key(number) for number in range(1, 16)} | {KEY_BYTES, AES_KEY}
+    assert len(keys) == 17
+    session = SessionKeys(KEY, OTHER_KEY, 1, 2, is_initiator=True, created_s=5.0)
+    made = of_lane(session, 3, (7, 8))
+    assert (made.local_index, made.remote_index, made.created_s) == (7, 8, 5.0)
+    assert made.send == KEY.of_lane(3)
+    assert made.receive == OTHER_KEY.of_lane(3)
+    message = seal_data(made.send, 8, 0, b"text")
+    assert refusal_of(lambda: open_data(KEY, 8, message)) is Refusal.BAD_TAG

@@ -47,7 +47,7 @@ class Ears:
         known = SimpleNamespace(
             by_slot=dict(enumerate(self.peers)), is_carried=lambda peer: peer.carried
         )
-        sockets = SimpleNamespace(ports=lambda: [("::", 51820), ("::", 51821)], maker=None)
+        sockets = SimpleNamespace(ports=lambda: [51820, 51821], maker=None)
         self.listener = PathListener(
             cast("PathWatch", self.paths),
             cast("UdpPeers", known),

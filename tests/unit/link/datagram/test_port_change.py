@@ -58,7 +58,7 @@ class Office:
         return [peer.port.socket_index for peer in self.peers]
 
     def ports(self) -> list[int]:
-        return [port for _, port in self.sockets.ports()]
+        return self.sockets.ports()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fastun.config.push import DATAGRAM_HELLO_BYTES_MAX, Push
 from fastun.link import hello
 from fastun.link.hello import HelloError
 from fastun.link.key_exchange import KeyExchange
@@ -67,14 +68,40 @@ def test_more_than_the_server_offers_are_refused(n_server: int, number: int) -> 
 
 def test_a_side_with_one_lane_says_nothing_of_lanes() -> None:
     said = msgspec.msgpack.decode(hello.encode(HELLO)[len(hello.TYPE) :])
-    assert said.keys().isdisjoint({"lanes", "lane", "bundle"})
+    assert said.keys().isdisjoint({"lanes", "lane", "bundle", "ways"})
     several = msgspec.structs.replace(HELLO, lanes=2, lane=1, bundle=7)
     assert hello.decode(hello.encode(several)) == several
-    assert hello.encode(hello.on_datagrams(several)) == hello.encode(HELLO)
+    assert hello.encode(hello.on_datagrams(several, ())) == hello.encode(HELLO)
+
+
+def test_on_udp_a_side_says_as_many_ways_as_it_may_have_to_the_peer() -> None:
+    several = msgspec.structs.replace(HELLO, lanes=3, lane=1, bundle=7)
+    said = hello.on_datagrams(several, (2**32 - 1, 0, 5))
+    assert (said.lanes, said.lane, said.bundle, said.ways) == (1, 0, 7, (2**32 - 1, 0))
+    assert hello.decode(hello.encode(said)) == said
+    alone = msgspec.structs.replace(HELLO, bundle=7)
+    assert hello.encode(hello.on_datagrams(alone, (1, 2))) == hello.encode(HELLO)
+
+
+@pytest.mark.parametrize("n_routes", range(90))
+def test_beside_a_long_push_there_are_as_many_ways_as_its_datagram_has_room_for(
+    n_routes: int,
+) -> None:
+    pushed = Push(routes=tuple(f"10.100.{n}.0/24" for n in range(n_routes)))
+    several = msgspec.structs.replace(HELLO, lanes=16, bundle=2**62, push=pushed)
+    indices = tuple(range(2**32 - 15, 2**32))
+    said = hello.on_datagrams(several, indices)
+    n_bytes = len(hello.encode(said))
+    without = hello.encode(msgspec.structs.replace(HELLO, push=pushed))
+    is_long = len(without) > DATAGRAM_HELLO_BYTES_MAX - 24
+    assert said.ways == indices[: len(said.ways)]
+    assert n_bytes <= DATAGRAM_HELLO_BYTES_MAX or (is_long and said.ways == ())
+    assert len(said.ways) == 15 or n_bytes > DATAGRAM_HELLO_BYTES_MAX - 29
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lanes": 0}, {"lanes": 256}, {"lane": -1}, {"lane": 255}, {"bundle": -1}]
+    "wrong",
+    [{"lanes": 0}, {"lanes": 256}, {"lane": -1}, {"lane": 255}, {"bundle": -1}, {"ways": [-1]}],
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     fields = msgspec.msgpack.decode(hello.encode(HELLO)[len(hello.TYPE) :])
