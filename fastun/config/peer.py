@@ -11,7 +11,7 @@ from fastun import endpoint, private_file
 from fastun.config import terms
 from fastun.config.document import LimitTable, PeerSection, QuotaTable, Secret
 from fastun.config.networks import parse_networks
-from fastun.config.ranges import KEEPALIVE_MAX_S
+from fastun.config.ranges import FAIL_BACK_S, KEEPALIVE_MAX_S
 from fastun.config.vocabulary import ENDPOINT_ORDERS, EndpointOrder, one_of
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
@@ -135,6 +135,7 @@ def parse_peer(section: PeerSection, where: Where, directory: Path, mode: Mode) 
         allowed_ips=parse_networks(section.allowed_ips or (), where("allowed_ips")),
         endpoints=parse_endpoints(section, where),
         endpoint_order=_order(section.endpoint_order, where),
+        fail_back_s=_fail_back(section.fail_back or 0, where),
         keepalive_s=parse_keepalive(section.keepalive or 0, where("keepalive")),
         terms=_terms(section, where, mode),
     )
@@ -142,6 +143,16 @@ def parse_peer(section: PeerSection, where: Where, directory: Path, mode: Mode) 
 
 def _order(text: str | None, where: Where) -> EndpointOrder:
     return "listed" if text is None else one_of(ENDPOINT_ORDERS, text, where("endpoint_order"))
+
+
+def _fail_back(seconds: int, where: Where) -> int:
+    least, most = FAIL_BACK_S
+    if seconds and not least <= seconds <= most:
+        raise ConfigError(
+            f"{where('fail_back')}: {seconds} is out of range ({least}-{most} seconds, or 0 for"
+            " never)"
+        )
+    return seconds
 
 
 def _terms(section: PeerSection, where: Where, mode: Mode) -> Terms:

@@ -20,3 +20,6 @@ HOOK_TIMEOUTS_S: Final = (0.1, 300.0)
 # Each is a line of a rule, and a route of every client.
 FORWARDED_NETWORKS_MAX: Final = 256
 MASQUERADED_INTERFACES_MAX: Final = 32
+
+# A gateway is asked twice in it, at least 20 s apart: one that is asked sooner asks back.
+FAIL_BACK_S: Final = (40, 86_400)

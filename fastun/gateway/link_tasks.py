@@ -58,6 +58,10 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
     ]
     if settings.role == "connect" and owner.datagrams is not None:
         tasks.append(owner.datagrams.silence.run())
+    if settings.role == "connect" and settings.wire == "wireguard":
+        from fastun.link.fail_back import FailBack  # noqa: PLC0415 (of a client alone)
+
+        tasks.append(FailBack(owner).run())
     streams = _streams(owner.settings)
     if streams and settings.role == "connect":
         wanted, choices = _stream_wanted(owner)

@@ -52,14 +52,15 @@ class EndpointHealth:
 
     # -- what happens ---------------------------------------------------------------------------
 
-    def failed(self, key: Key) -> None:
-        """Note that there was no answer from an address."""
+    def failed(self, key: Key) -> int:
+        """Note that there was no answer from an address; return how often in a row."""
         before = self._failures.pop(key, None)
         n = 1 if before is None else before.n + 1
         pause_s = min(BACK_OFF_FIRST_S * 2 ** (n - 1), BACK_OFF_MAX_S)
         self._failures[key] = _Failure(n, clock.boottime_s() + pause_s)
         if len(self._failures) > REMEMBERED_MAX:
             del self._failures[next(iter(self._failures))]
+        return n
 
     def answered(self, key: Key) -> None:
         """Note that there was one."""
@@ -67,7 +68,9 @@ class EndpointHealth:
 
     def leave(self, host: Host, seconds: float) -> None:
         """Note that the gateway there has asked to be left for so long."""
-        self._left[host] = clock.boottime_s() + seconds
+        now_s = clock.boottime_s()
+        self._left = {each: s for each, s in self._left.items() if s > now_s}  # no other is kept
+        self._left[host] = now_s + seconds
 
     def return_to(self, host: Host) -> None:
         """Note that it takes clients again."""
@@ -77,23 +80,34 @@ class EndpointHealth:
 
     def is_left(self, host: Host) -> bool:
         """Return whether the gateway there has asked to be left."""
-        until_s = self._left.get(host)
-        if until_s is not None and clock.boottime_s() >= until_s:
-            del self._left[host]
-            return False
-        return until_s is not None
+        return self.left_until_s(host) > 0.0
+
+    def left_until_s(self, host: Host) -> float:
+        """Return until when, 0 where it has not. Any thread."""
+        until_s = self._left.get(host, 0.0)
+        return until_s if clock.boottime_s() < until_s else 0.0
 
     def is_backed_off(self, key: Key) -> bool:
         """Return whether the address has failed, not long ago."""
+        return self.backed_off_until_s(key) > 0.0
+
+    def backed_off_until_s(self, key: Key) -> float:
+        """Return until when, 0 where it has not. Any thread."""
         failure = self._failures.get(key)
-        return failure is not None and clock.boottime_s() < failure.until_s
+        is_on = failure is not None and clock.boottime_s() < failure.until_s
+        return failure.until_s if failure is not None and is_on else 0.0
 
     def ordered(self, peer: Peer, found: Iterable[T], key_of: Callable[[T], Key]) -> list[T]:
         """Return what was found of a peer in the order in which it is to be tried."""
+        places = self.preferred(peer, found, key_of)
+        places.sort(key=lambda each: self.is_backed_off(key_of(each)))
+        return places
+
+    def preferred(self, peer: Peer, found: Iterable[T], key_of: Callable[[T], Key]) -> list[T]:
+        """Return it in the order that is wanted, whichever have failed."""
         places = list(found)
         if peer.endpoint_order == "spread":
             places.sort(key=lambda each: self._turn(key_of(each)[1]))
-        places.sort(key=lambda each: self.is_backed_off(key_of(each)))
         return places
 
     def _turn(self, host: Host) -> bytes:

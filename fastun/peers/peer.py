@@ -27,7 +27,8 @@ Address = IPv4Interface | IPv6Interface  # With the length of its network, as a 
 class Peer:
     """One peer. Keys are 32 bytes; no pre-shared key is None; `keepalive_s` 0 is off.
 
-    `endpoints` are for the side that dials, to be tried in their order, or in one of its own.
+    `endpoints` are for the side that dials, to be tried in their order, or in one of its own; it
+    goes back to an earlier one that has answered for `fail_back_s`, 0 is never.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Peer:
     allowed_ips: tuple[Network, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     endpoint_order: EndpointOrder = "listed"
+    fail_back_s: int = 0
     keepalive_s: int = 0
     terms: Terms = USUAL
 

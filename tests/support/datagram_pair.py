@@ -16,6 +16,7 @@ from fastun.host.sockets.maker import OWN
 from fastun.lane.messages import AddReceivingKey, ForgetReceivingKeys
 from fastun.link import hello
 from fastun.link.datagram.sessions import DatagramSessions
+from fastun.link.endpoint_health import EndpointHealth
 from fastun.link.hello import Hello
 from fastun.link.inside import Inside
 from fastun.link.key_exchange import KeyExchange, SessionCounts
@@ -132,6 +133,7 @@ class Side:
         self.sockets, self.counts = Sockets(), SessionCounts()
         self.pushed: list[Push] = []
         self.dns = KnownNames()
+        self.health = EndpointHealth(own.public)
         self.inside = inside or Inside(0, "ft0", None)
         self.inner_mtu = InnerMtu(settings(role).mtu)
         end = LocalEnd(
@@ -141,6 +143,7 @@ class Side:
             exchange=self.exchange,
             inside=self.inside,
             names=self.dns.names(),
+            health=self.health,
             inner_mtu=self.inner_mtu,
             constants=TimerConstants(),
             counts=self.counts,

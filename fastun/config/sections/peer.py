@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastun.config.quantity import RATES, SIZES
-from fastun.config.ranges import KEEPALIVE_MAX_S
+from fastun.config.ranges import FAIL_BACK_S, KEEPALIVE_MAX_S
 from fastun.config.sections.base import Int, Secret, Section, described, one_of
 from fastun.config.terms import BURSTS, NOTE_CHARS_MAX
 from fastun.config.vocabulary import ENDPOINT_ORDERS
@@ -98,6 +98,16 @@ class PeerSection(Section, frozen=True):
             values=one_of(ENDPOINT_ORDERS),
             unset="`listed`",
             example="spread",
+        ),
+    ] = None
+    fail_back: Annotated[
+        Int | None,
+        described(
+            "Go back to an endpoint that comes earlier in that order once it has answered for so"
+            " many seconds; 0 for never. The new session is there before the old one is left.",
+            values="{}-{}, or 0".format(*FAIL_BACK_S),
+            unset="0",
+            example=300,
         ),
     ] = None
     public_key: Annotated[

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+from fastun.link.datagram.handshake_probe import HandshakeProbes
 from fastun.link.datagram.handshake_queue import HandshakeQueue
 from fastun.link.datagram.initiator import Initiator
 from fastun.link.datagram.peer import Concluding, UdpPeer
@@ -55,6 +56,7 @@ class DatagramHandshakes:
         self._peers = peers
         self._installer = installer
         self._use = use
+        self.probes = HandshakeProbes(end, sockets)
         self._queue = HandshakeQueue(end.exchange, self._take)
         self._initiator = Initiator(end, peers, sockets)
 
@@ -119,6 +121,8 @@ class DatagramHandshakes:
         self._open(udp_peer, keys)
 
     def _conclude(self, address: UdpAddress, response: bytes) -> None:
+        if self.probes.take(response):
+            return
         index = messages.receiver_of(response)
         udp_peer = self._waiting(index)
         initiator = udp_peer.initiator

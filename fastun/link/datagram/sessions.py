@@ -26,6 +26,7 @@ from fastun.link import hello
 from fastun.link.datagram.address_race import endpoints_of
 from fastun.link.datagram.fresh_worker import FreshWorkers
 from fastun.link.datagram.goodbye import Goodbyes
+from fastun.link.datagram.handshake_probe import HandshakeProbes
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.hellos import DatagramHellos, ways_of
 from fastun.link.datagram.path_listener import PathListener
@@ -99,6 +100,11 @@ class DatagramSessions:
             before = self._listener
             self.listen()
             before.close()
+
+    @property
+    def probes(self) -> HandshakeProbes:
+        """What asks whether a gateway answers."""
+        return self._handshakes.probes
 
     @property
     def path_counts(self) -> PathCounts:
