@@ -17,6 +17,7 @@ import msgspec
 
 from fastun.config.forward import Forward
 from fastun.config.vocabulary import KillSwitch
+from fastun.gateway.endpoint_view import EndpointView
 from fastun.gateway.fleet_watch import FleetView
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
@@ -213,6 +214,7 @@ class GatewayView(msgspec.Struct, frozen=True):
     health: Health
     fleet: FleetView | None = None
     drain: DrainView | None = None  # while it is drained
+    endpoints: tuple[EndpointView, ...] = ()  # of a client that has several
 
     def workers(self) -> Iterator[tuple[LaneView, WorkerView]]:
         """Yield every worker with its lane."""

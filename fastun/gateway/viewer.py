@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, structs
 
 from fastun import native
-from fastun.gateway import device_view, privileges
+from fastun.gateway import device_view, endpoint_view, privileges
 from fastun.gateway.lane_memory import LaneMemory
 from fastun.gateway.view import (
     Configuration,
@@ -162,6 +162,7 @@ class Viewer:
             health=self.health(),
             fleet=None if (fleet := gateway.peer_sync.fleet) is None else fleet.view(),
             drain=gateway.moves.view,
+            endpoints=endpoint_view.read(gateway),
         )
 
     def _peer(self, slotted: SlottedPeer, link: LinkView | None) -> PeerView:

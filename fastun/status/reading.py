@@ -26,6 +26,7 @@ from fastun.status.reply import (
     Direction,
     DnsStatus,
     DrainStatus,
+    EndpointStatus,
     FleetStatus,
     ForwardStatus,
     LaneStatus,
@@ -82,6 +83,15 @@ def read_status(view: GatewayView) -> Status:
         confinement=_confinement(view),
         fleet=None if view.fleet is None else _fleet(view.fleet),
         drain=None if view.drain is None else _drain(view.drain),
+        endpoints=[
+            EndpointStatus(
+                endpoint=each.endpoint,
+                address=each.address,
+                state=each.state,
+                until_unix_seconds=each.until,
+            )
+            for each in view.endpoints
+        ],
     )
 
 

@@ -201,6 +201,20 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     why_left_out: list[str]
 
 
+class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An address of a client's endpoint; ``address`` is empty while its name has none.
+
+    ``state``: "used", where the link leads; "ready"; "silent", after it was tried in vain, or
+    "drained", after the server there has asked to be left: tried last until ``until_unix_seconds``;
+    "unresolved".
+    """
+
+    endpoint: str
+    address: str
+    state: str
+    until_unix_seconds: float
+
+
 class DrainStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway that is drained: it ends at ``until_unix_seconds`` or when no peer is connected.
 
@@ -239,7 +253,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
     nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
     ``fleet`` is null where the peer directory is the gateway's own, ``drain`` where it is not
-    drained.
+    drained. ``endpoints`` are those of a client that has several, or several addresses.
     ``host_pid`` is the process that changes the host, null of an older version's gateway.
     """
 
@@ -252,6 +266,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     dns: DnsStatus | None = None
     fleet: FleetStatus | None = None
     drain: DrainStatus | None = None
+    endpoints: list[EndpointStatus] = []
 
 
 class Status(HostStatus, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Direction,
         DnsStatus,
         DrainStatus,
+        EndpointStatus,
         FleetStatus,
         ForwardStatus,
         LaneStatus,
@@ -41,6 +42,15 @@ if TYPE_CHECKING:
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
 _NETWORKS_SHOWN_MAX = 4
+
+_FINE = ("used", "ready")
+_ENDPOINT_WORDS = {
+    "used": "used",
+    "ready": "ready",
+    "silent": "did not answer",
+    "drained": "is drained",
+    "unresolved": "has no address yet",
+}
 
 
 def show(
@@ -170,6 +180,8 @@ def _around(status: Status, now: float) -> Iterator[tuple[str, Text | str]]:
             "config",
             Text(f"not reloaded: {status.reload_error}; as it was read {since} ago", "yellow"),
         )
+    if status.endpoints:
+        yield "endpoints", _endpoints(status.endpoints, now)
     if status.drain is not None:
         yield "drain", Text(drained(status.drain, now), style="yellow")
     if said := _host(status):
@@ -180,6 +192,19 @@ def _around(status: Status, now: float) -> Iterator[tuple[str, Text | str]]:
         yield "forward", _forwarding(status.forward)
     if status.kill_switch != "off":
         yield "kill switch", kill_switch.WORDS[status.kill_switch]
+
+
+def _endpoints(endpoints: Iterable[EndpointStatus], now: float) -> Text:
+    """Return which is used, and why each other is not."""
+    said = Text()
+    for each in endpoints:
+        where = f"{each.endpoint} {each.address}" if each.address else each.endpoint
+        word = _ENDPOINT_WORDS.get(each.state, each.state)
+        last = f", tried last for {duration(each.until_unix_seconds - now)}"
+        is_late = each.until_unix_seconds > now
+        line = f"{where}: {word}{last if is_late else ''}"
+        said.append(("\n" if said else "") + line, style="" if each.state in _FINE else "yellow")
+    return said
 
 
 def drained(drain: DrainStatus, now: float) -> str:

@@ -21,6 +21,7 @@ from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
 from fastun.link.draining import Draining
+from fastun.link.endpoint_health import EndpointHealth
 from fastun.link.key_exchange import SessionCounts
 from fastun.link.peer_slots import PeerSlots
 from fastun.link.stream.acceptor import ConnectionCounts
@@ -28,6 +29,7 @@ from fastun.link.table import Link, LinkTable
 from fastun.native import Mode, Wire
 from fastun.peers.peer import Peer
 from fastun.session.keys import KeyPair
+from tests.support.known_names import KnownNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +70,9 @@ def idle_gateway(settings: Settings | None = None, n_lanes: int = 1) -> Iterator
             handshaker=None,
             sockets=udp.UdpSockets((), offload=False),
             listening=SimpleNamespace(waits_for=tuple),
-            outside=SimpleNamespace(kill_switch=None),
+            outside=SimpleNamespace(
+                kill_switch=None, names=KnownNames().names(), health=EndpointHealth()
+            ),
             sessions=None,
             datagrams=None,
             session_counts=SessionCounts(),
