@@ -85,3 +85,54 @@ def test_a_rolling_restart_with_drain_loses_no_connection_inside(
     client.stop()
     fleet.peer(0, "remove", transport)
     fleet.wait_known(set())
+
+
+def staying(fleet: FleetScene, number: int) -> int:
+    now = fleet.status(number).drain
+    return 0 if now is None else now.staying
+
+
+def n_up(fleet: FleetScene, number: int) -> int:
+    return sum(peer.up for peer in fleet.status(number).peers)
+
+
+def n_refused(fleet: FleetScene, number: int) -> float:
+    return fleet.gateways[number].scrape().total("fastun_handshakes_total", result="draining")
+
+
+def test_a_client_without_another_endpoint_stays_and_is_counted_until_the_drain_is_cancelled(
+    fleet: FleetScene, behind: Behind
+) -> None:
+    del behind
+    client = connected(fleet, "lonely", "udp", of=1)
+    begun = drain(fleet, 0, "--timeout", "300", "--no-wait")
+    assert begun.returncode == 0, begun.stderr
+    assert begun.stdout.startswith("ft0: 1 of 1 peers left; ends in ")
+    wait_until(lambda: staying(fleet, 0) == 1, "it says so", timeout_s=20)
+    log = client.log_file.read_text()
+    assert "is drained and asks to be left; there is no other endpoint" in log
+    code, body = fleet.gateways[0].get("/readyz")
+    assert (code, body.strip()) == (503, "draining, 1 of 1 peers left")
+    scrape = fleet.gateways[0].scrape()
+    assert scrape.total("fastun_draining") == 1
+    # A stranger, as far as sessions go: it is not answered.
+    host = fleet.lab.host("late")
+    fleet.lab.wire(host, fleet.hosts[0], ["10.77.0.2/24"], ["10.77.0.1/24"])
+    other = fleet.connect("late", 0)
+    other.write_text(other.read_text().replace(fleet.outer(0), "10.77.0.1"))
+    fleet.wait_known({"lonely", "late"})
+    late = start_gateway(host, fleet.directory, "connect", str(other), wire="wireguard")
+    wait_until(lambda: n_refused(fleet, 0) > 0, "it is refused", timeout_s=20)
+    assert answers_ping(fleet.client, SERVER)
+    cancelled = drain(fleet, 0, "--cancel")
+    assert cancelled.returncode == 0, cancelled.stderr
+    assert "draining is cancelled" in cancelled.stdout
+    wait_until(lambda: n_up(fleet, 0) == 2, "the other connects", timeout_s=30)
+    again = drain(fleet, 0, "--cancel")
+    assert again.returncode == 2
+    assert "nothing to cancel" in again.stderr
+    late.stop()
+    client.stop()
+    for name in ("lonely", "late"):
+        fleet.peer(0, "remove", name)
+    fleet.wait_known(set())

@@ -56,7 +56,8 @@ class Initiator:
         self._peers = peers
         self._sockets = sockets
         self._attempts: dict[int, _Attempt] = {}  # by slot
-        self._sent_to: dict[int, list[UdpAddress]] = {}  # by slot: where the last one went
+        self._sent_to: dict[int, list[tuple[UdpAddress, float]]] = {}  # by slot: the last, and when
+        self._rekey_after_s = end.constants.rekey_after_time_s
         self._log = log.get("session")
 
     def initiate(self, udp_peer: UdpPeer) -> None:
@@ -69,7 +70,7 @@ class Initiator:
             last.task.cancel()
         before = self._sent_to.pop(slot, [])
         if udp_peer.n_attempts > 0:
-            self._note_silent(before)
+            self._note_silent(address for address, _ in before)
         self._attempts[slot] = attempt = _Attempt(udp_peer, udp_peer.n_attempts)
         udp_peer.n_attempts += 1
         attempt.task = asyncio.create_task(self._run(attempt))
@@ -78,14 +79,18 @@ class Initiator:
     def answered(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
         """Take note of where the last one was answered; those before it had their time."""
         self._health.answered(udp_key(address))
-        sent_to = self._sent_to.pop(udp_peer.slotted.slot, [])
-        keys = [udp_key(each) for each in sent_to]
-        if udp_key(address) in keys:
-            self._note_silent(sent_to[: keys.index(udp_key(address))])
+        silent: list[UdpAddress] = []
+        for each, sent_s in self._sent_to.pop(udp_peer.slotted.slot, []):
+            if udp_key(each) == udp_key(address):
+                udp_peer.liveness.on_round_trip(clock.boottime_s() - sent_s)
+                self._note_silent(silent)
+                return
+            silent.append(each)
 
     def _note_silent(self, addresses: Iterable[UdpAddress]) -> None:
         for address in addresses:
-            self._health.failed(udp_key(address))
+            if self._health.failed(udp_key(address)) == 1:
+                self._log.info("no answer; tried last for a while", address=str(address))
 
     def _end(self, slot: int, attempt: _Attempt) -> None:
         if self._attempts.get(slot) is attempt:
@@ -98,6 +103,8 @@ class Initiator:
             addresses = self._race.addresses(udp_peer, attempt.n)
             async with contextlib.aclosing(addresses):
                 async for address in addresses:
+                    if attempt.is_sent and self._is_rekey(attempt):
+                        return
                     if attempt.is_sent:
                         await asyncio.sleep(STEP_S)
                     # It may have been removed, or have answered.
@@ -112,6 +119,15 @@ class Initiator:
             self._outcomes.unresolved(udp_peer.slotted, error.why)
         except OSError as error:
             self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
+
+    def _is_rekey(self, attempt: _Attempt) -> bool:
+        """Return whether a session is only to be renewed: one lost message makes no one move."""
+        udp_peer = attempt.udp_peer
+        is_old = clock.boottime_s() - udp_peer.handshake_s >= self._rekey_after_s
+        address = None if udp_peer.current is None else udp_peer.address
+        if address is None or udp_peer.liveness.is_doubted or attempt.n > 0:
+            return False
+        return is_old and not self._health.is_left(address.host)
 
     def _send(self, attempt: _Attempt, address: UdpAddress) -> None:
         udp_peer = attempt.udp_peer
@@ -134,7 +150,8 @@ class Initiator:
             self._log.debug("cannot send", peer=peer, to=str(address), error=error.strerror)
             return
         if endpoints_of(udp_peer.slotted):
-            self._sent_to.setdefault(udp_peer.slotted.slot, []).append(address)
+            to = address, clock.boottime_s()
+            self._sent_to.setdefault(udp_peer.slotted.slot, []).append(to)
         self._inside.note(peer, str(address), is_inside=False)
         self._log.debug("initiation sent", peer=peer, to=str(address))
         if not attempt.is_sent:

@@ -10,8 +10,9 @@ mapping of a NAT on the way is dead, an idle peer notices.
 
 A client that has other servers to go to, as in a fleet, asks and doubts sooner (`QUICK_S`), so that
 TCP inside the tunnel finds the next one by its third retransmission, after 1.4 s: the one after
-that is at 3 s. Not within `SETTLED_S` after it has moved: servers that are only slow are not left
-in turns.
+that is at 3 s. So does one whose handshakes are answered in less than half of that time: routers
+may have led it to another gateway, which does not know the session. Not within `SETTLED_S` after it
+has moved: servers that are only slow are not left in turns.
 
 By WireGuard's own timers a peer that is gone is noticed after 12 s, by a keepalive that does not
 come (timers.py). A doubt ends nothing: the session goes on, and the first handshake that succeeds
@@ -37,9 +38,11 @@ ASK_AFTER_MAX_S: Final = 4.0
 ANSWER_S: Final = 1.0
 PLAIN_S: Final = 4.0
 
-# In place of ASK_AFTER_S and ANSWER_S, with other servers to go to.
+# In place of ASK_AFTER_S and ANSWER_S, with other servers to go to, or on a path that is as quick.
 QUICK_S: Final = 0.25
 SETTLED_S: Final = 5.0
+
+_QUICKER: Final = round(ANSWER_S / QUICK_S)
 
 # How much longer a doubt may take, and for how long that is remembered.
 PATIENCE_MAX: Final = 8
@@ -68,6 +71,7 @@ class Liveness(msgspec.Struct):
     n_received: int = 0  # packets of the peer's
     patience: int = 1  # times ANSWER_S or PLAIN_S
     patient_until_s: float = float("-inf")
+    is_near: bool = False  # a handshake was answered in less than half of QUICK_S
     moved_s: float = float("-inf")  # the last time that it was found elsewhere
     n_found: int = 0  # handshakes in a row that found the peer where it was
     hinted_s: float = float("-inf")
@@ -76,11 +80,15 @@ class Liveness(msgspec.Struct):
         """Note that a handshake tries the path."""
         self.is_doubted, self.doubted_at, self.asked_s = True, address, None
 
+    def on_round_trip(self, seconds: float) -> None:
+        """Note how long a handshake took to be answered."""
+        self.is_near = 2 * seconds < QUICK_S
+
     def on_handshake(self, address: UdpAddress | None, n_attempts: int, now_s: float) -> None:
         """Note that one has succeeded, with the peer at ``address``, after so many initiations."""
         if self.is_doubted and n_attempts <= 1 and address == self.doubted_at:
             before = self.patience if now_s < self.patient_until_s else 1
-            self.patience = min(2 * before, PATIENCE_MAX)
+            self.patience = min(2 * before, PATIENCE_MAX * (_QUICKER if self.is_near else 1))
             self.n_found = self.n_found + 1 if now_s < self.patient_until_s else 1
             self.patient_until_s = now_s + PATIENCE_LASTS_S
         elif self.is_doubted:
@@ -91,7 +99,8 @@ class Liveness(msgspec.Struct):
 
     def is_to_be_explained(self, now_s: float) -> bool:
         """Return whether to say why the peer may fall silent after each handshake; now and then."""
-        is_due = self.n_found >= FOUND_AT_ONCE_MAX and now_s - self.hinted_s >= HINT_INTERVAL_S
+        n_max = FOUND_AT_ONCE_MAX + (2 if self.is_near else 0)  # after as long a silence
+        is_due = self.n_found >= n_max and now_s - self.hinted_s >= HINT_INTERVAL_S
         if is_due:
             self.hinted_s = now_s
         return is_due
@@ -121,7 +130,7 @@ class Liveness(msgspec.Struct):
         patience = self.patience if now_s < self.patient_until_s else 1
         if not may_ask:
             return Step.DOUBT if now_s - since_s >= PLAIN_S * patience else None
-        is_quick = has_others and now_s - self.moved_s >= SETTLED_S
+        is_quick = (has_others or self.is_near) and now_s - self.moved_s >= SETTLED_S
         is_usual = self.ask_after_s == ASK_AFTER_S  # no answer was brought by a question alone
         if now_s - since_s < (QUICK_S if is_quick and is_usual else self.ask_after_s):
             return None

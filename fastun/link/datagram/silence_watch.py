@@ -15,7 +15,7 @@ from fastun.link.traffic_observer import TICK_S
 from fastun.pace import PACE
 from fastun.session import clock
 
-#: How often a client that has other servers to go to looks whether its own is still there.
+#: How often a client that has other servers to go to, or is near, looks whether its own is there.
 LOOK_S: Final = 0.1
 
 #: What was sent has got no answer for so long that the peer is gone, or elsewhere: of one that
@@ -41,9 +41,9 @@ class SilenceWatch:
         self._doubt = doubt
 
     async def run(self) -> None:
-        """Look for ever at peers that are in several places, oftener than all are looked at."""
+        """Look for ever at peers that are in several places or near, oftener than at all."""
         while True:
-            watched = [each for each in self._peers.by_slot.values() if _has_others(each)]
+            watched = [each for each in self._peers.by_slot.values() if _is_quick(each)]
             now_s = clock.boottime_s()
             for udp_peer in watched:
                 if self._peers.is_carried(udp_peer):
@@ -74,6 +74,11 @@ class SilenceWatch:
                 self._paths.ask_for_life(udp_peer)
             case Step.DOUBT:
                 self._doubt(udp_peer)
+
+
+def _is_quick(udp_peer: UdpPeer) -> bool:
+    """Return whether a silence of the peer is to be noticed sooner than by the usual looks."""
+    return _has_others(udp_peer) or (udp_peer.liveness.is_near and udp_peer.may_be_asked())
 
 
 def _has_others(udp_peer: UdpPeer) -> bool:

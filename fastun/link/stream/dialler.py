@@ -19,6 +19,7 @@ import random
 import socket
 from collections.abc import Callable
 from errno import ECONNRESET
+from ipaddress import ip_address
 from typing import Final
 
 from fastun import log
@@ -164,10 +165,12 @@ class Dialler:
             else:
                 unless_established.pop_all()
                 self._failed.clear()
+                self._outside.health.answered(tcp_key(tried))
                 self._said = ""
                 self._outside.attempts.succeeded(self._handshaker.dialled.slot, "tcp")
                 return link
         self._failed.add(tried.address)
+        self._outside.health.failed(tcp_key(tried))
         return None
 
     async def _has_lasted(self, link: Link, tried: Candidate) -> bool:
@@ -199,6 +202,7 @@ class Dialler:
                     await link.ended.wait()
             if not self._may_replace(link):
                 continue
+            self._note_silent(link)
             try:
                 tried, connection = await self._connect(is_elsewhere=self._is_to_leave(link))
             except OSError as error:
@@ -214,12 +218,21 @@ class Dialler:
             await asyncio.sleep(OTHER_WAYS_PAUSE_S)
         return None
 
-    def _may_replace(self, link: Link) -> bool:
-        """Return whether another link may take its place; on an unsealed wire there is no room."""
-        is_silent = link.connection is not None and silence.is_silent(
+    def _note_silent(self, link: Link) -> None:
+        """Have where a silent link leads tried last."""
+        if link.connection is not None and self._is_silent(link):
+            with contextlib.suppress(OSError, ValueError):  # it is ending
+                host, port = link.connection.getpeername()[:2]
+                self._outside.health.failed(("tcp", ip_address(host.partition("%")[0]), port))
+
+    def _is_silent(self, link: Link) -> bool:
+        return link.connection is not None and silence.is_silent(
             link.connection, has_others=self._has_others()
         )
-        is_wanted = is_silent or self._is_to_leave(link)
+
+    def _may_replace(self, link: Link) -> bool:
+        """Return whether another link may take its place; on an unsealed wire there is no room."""
+        is_wanted = self._is_silent(link) or self._is_to_leave(link)
         return is_wanted and not link.ended.is_set() and self._owner.has_room()
 
     def _has_others(self) -> bool:
