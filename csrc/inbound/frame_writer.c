@@ -103,6 +103,7 @@ static void note_group_refused(struct tun_writer *writer, const struct frame_run
 
 static void write_together(struct tun_writer *writer, struct frame_run *run) {
     int n_parts = gro_finish(&run->group);
+    ring_begin(writer->loop.ring, run->records[run->group.n_packets - 1]->end);
     enum write_end end = write_parts(writer, run->group.iov, n_parts);
     if (end == WRITE_REFUSED) {
         write_singly(writer, run, errno);
@@ -144,6 +145,7 @@ static void write_singly(struct tun_writer *writer, const struct frame_run *run,
 
 static enum write_end write_record(struct tun_writer *writer, const struct ring_view *record) {
     ssize_t n;
+    ring_begin(writer->loop.ring, record->end);
     do {
         n = write(writer->loop.device_fd, record->payload, record->length);
         stats_call(writer->loop.stats, CALL_write);

@@ -11,6 +11,7 @@
 
 static bool write_frame(struct link_reader *reader, const struct ring_view *record) {
     struct loop *loop = &reader->loop;
+    ring_begin(&loop->writers_end, record->end);
     ssize_t n = write(loop->device_fd, record->payload, record->length);
     stats_call(loop->stats, CALL_write);
     if (n < 0)
@@ -34,6 +35,7 @@ static void write_batch(struct link_reader *reader) {
     }
     if (n_frames > 0)
         stats_batch(loop->neighbour_stats, n_frames);
+    ring_begin(end, done); /* what was refused has not been done */
     ring_release(end, done, loop->stats);
 }
 

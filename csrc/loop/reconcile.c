@@ -26,6 +26,8 @@ static uint64_t count_switched(struct loop *loop) {
 
 void reconcile(struct loop *loop, uint64_t n_crossed) {
     loop->ring->is_orphaned = false;
+    if (loop->role == ROLE_tun_writer)
+        ring_leave_begun(loop->ring, loop->stats);
     uint64_t n_packets = read_counter(&loop->stats->counters[COUNTER_packets]);
     uint64_t n_dropped = count_dropped(loop);
     uint64_t n_released = ring_released_packets(loop->ring);
@@ -41,9 +43,11 @@ void reconcile(struct loop *loop, uint64_t n_crossed) {
         break;
     case ROLE_link_writer:
         drop_lost(loop, DROP_link_writer_worker_died, n_released, n_packets + n_dropped);
-        /* fall through */
+        break;
     default:
-        if (n_packets + n_dropped > n_released)
-            loop->n_counted_already = n_packets + n_dropped - n_released;
+        drop_lost(loop, DROP_tun_writer_worker_died, n_released, n_packets + n_dropped);
     }
+    bool is_writer = loop->role == ROLE_link_writer || loop->role == ROLE_tun_writer;
+    if (is_writer && n_packets + n_dropped > n_released)
+        loop->n_counted_already = n_packets + n_dropped - n_released;
 }

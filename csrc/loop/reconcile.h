@@ -6,6 +6,9 @@
  *     reader   taken in - dropped  =  published, in all its rings
  *     writer   delivered + dropped =  released
  *
+ * A tun-writer leaves alone what was being written: whether the device has it cannot be found out, and
+ * it could get it twice. What of that was not counted is dropped as worker_died.
+ *
  * What a reader counted and did not publish (its burst, the rest of a frame that was being split)
  * and what a link-writer released into its links' queues is lost: dropped as worker_died. What a
  * writer counted and did not release the successor finds in the ring, and does not count again.

@@ -160,7 +160,7 @@ enum step crossing_wait(struct tun_reader *reader, int timeout_ms) {
 
 /* -- life -------------------------------------------------------------------------------------- */
 
-struct crossing *crossing_new(const struct lane_crossing *ends) {
+struct crossing *crossing_new(const struct lane_crossing *ends, struct stats_block *stats) {
     struct crossing *crossing = calloc(1, sizeof *crossing);
     if (crossing == NULL)
         return NULL;
@@ -175,6 +175,7 @@ struct crossing *crossing_new(const struct lane_crossing *ends) {
         crossing->outgoing[i] = ends->outgoing[i];
         crossing->incoming[i]->wake_fd = crossing->wake_fd;
         crossing->outgoing[i]->wake_fd = ends->wake_fds[i];
+        ring_leave_begun(crossing->incoming[i], stats);
     }
     return crossing;
 }

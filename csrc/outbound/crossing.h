@@ -32,8 +32,8 @@ struct crossing {
     struct crossing_ways ways[N_PEER_SLOTS];
 };
 
-/* NULL: no memory. */
-struct crossing *crossing_new(const struct lane_crossing *ends);
+/* Goes on where a predecessor was killed. NULL: no memory. */
+struct crossing *crossing_new(const struct lane_crossing *ends, struct stats_block *stats);
 void crossing_free(struct crossing *crossing);
 /* Packets that have crossed to other lanes, since the rings were made. */
 uint64_t crossing_n_packets(const struct crossing *crossing);

@@ -26,8 +26,10 @@ enum step ring_in_burst(struct tun_reader *reader, struct ring *ring, ring_in_fo
             break;
         forward(reader, record, view, &arrival);
     }
-    if (ring_has_unpublished(loop->ring))
+    if (ring_has_unpublished(loop->ring)) {
+        ring_begin(ring, cursor); /* another tun-reader would seal it under other counters */
         ring_publish(loop->ring, loop->stats);
+    }
     if (n > 0)
         ring_release(ring, cursor, loop->stats);
     if (corrupt) {

@@ -239,7 +239,7 @@ static struct ring_record read_header(const volatile struct ring_record *at) {
 }
 
 static const struct ring_view *make_view(struct ring *ring, const struct ring_record *record,
-                                         uint8_t *at) {
+                                         uint8_t *at, uint64_t end) {
     struct ring_view *view = &ring->views[ring->next_view++ % RING_VIEWS_MAX];
     *view = (struct ring_view){
         .payload = at + record->offset,
@@ -252,6 +252,7 @@ static const struct ring_view *make_view(struct ring *ring, const struct ring_re
         .ecn = record->ecn,
         .flow = record->flow,
         .enqueued_ns = record->enqueued_ns,
+        .end = end,
     };
     return view;
 }
@@ -272,7 +273,7 @@ const struct ring_view *ring_peek(struct ring *ring, uint64_t *cursor, bool *cor
         return NULL;
     }
     *cursor += record.space;
-    return make_view(ring, &record, at);
+    return make_view(ring, &record, at, *cursor);
 }
 
 void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats) {
@@ -289,6 +290,16 @@ void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats)
     uint64_t free_now = ring->size - (head - cursor);
     if (free_now >= atomic_load_explicit(&producer->wanted, memory_order_relaxed))
         waiter_wake(producer, -1, stats); /* a producer sleeps on its futex only */
+}
+
+/* The word is the neighbour's as well: what lies in the ring is looked at as ever (ring_peek). */
+void ring_leave_begun(struct ring *ring, struct stats_block *stats) {
+    uint64_t begun = atomic_load(&ring->shared->begun);
+    uint64_t filled = atomic_load_explicit(&ring->shared->head, memory_order_acquire) - ring->tail;
+    if (begun % RING_RECORD_ALIGN != 0 || begun - ring->tail > filled || filled > ring->size)
+        return;
+    ring->peer = begun;
+    ring_release(ring, begun, stats);
 }
 
 uint64_t ring_released_packets(const struct ring *ring) {

@@ -10,10 +10,11 @@
  * fill, position modulo size the place. There are no pointers in shared memory.
  *
  * Both ends survive a kill: what was reserved but not published is as if it had never been, and
- * what was peeked at but not released is there for the successor. Packets are numbered, so that
- * either knows how many went through before it (reconcile.h). A consumer reads each record's
- * header once, into memory of its own, and checks and follows only that copy: what the producer
- * writes there afterwards changes nothing.
+ * what was peeked at but not released is there for the successor; but what a consumer has begun to
+ * give out, in a way in which it could come out twice, its successor leaves alone. Packets are
+ * numbered, so that either knows how many went through before it (reconcile.h). A consumer reads each
+ * record's header once, into memory of its own, and checks and follows only that copy: what the
+ * producer writes there afterwards changes nothing.
  */
 #ifndef FASTUN_SHARED_RING_H
 #define FASTUN_SHARED_RING_H
@@ -54,6 +55,7 @@ struct ring_shared {
      * being written, and how much of the first record it has taken. */
     alignas(64) _Atomic uint32_t written_stream;
     _Atomic uint32_t written_bytes;
+    _Atomic uint64_t begun; /* the token holder's: the end of what it has begun to give out */
     alignas(64) _Atomic uint64_t n_lost[3]; /* a capture's: by stage, what found no room */
 };
 
@@ -92,6 +94,7 @@ struct ring_view {
     uint32_t ecn;
     uint32_t flow;
     uint64_t enqueued_ns;
+    uint64_t end; /* the cursor behind it */
 };
 
 /* A process's own handle. */
@@ -145,6 +148,13 @@ static inline bool ring_has_unpublished(const struct ring *ring) {
  * *corrupt is set when the memory holds an impossible record: call ring_discard. The view is valid
  * until its record is released, or RING_VIEWS_MAX more were peeked at. */
 const struct ring_view *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt);
+/* Before a step that would pass on once more what is before `cursor`, were it done twice. Whether a
+ * holder that is killed from now on has done it cannot be found out, so it is not done again. */
+static inline void ring_begin(struct ring *ring, uint64_t cursor) {
+    atomic_store_explicit(&ring->shared->begun, cursor, memory_order_relaxed);
+}
+/* A successor's, or the consumer's whose holder was killed: releases what was begun. */
+void ring_leave_begun(struct ring *ring, struct stats_block *stats);
 /* Gives all before `cursor` back to the producer and wakes it if it waits for that. */
 void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats);
 /* Empties the ring. */

@@ -115,7 +115,8 @@
     X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \
     X(tun_writer, device_down, "the device was not up")                                            \
     X(tun_writer, device_full, "the kernel had no memory or room for the frame")                   \
-    X(tun_writer, ring_corrupt, "the inbound ring held an impossible record and was emptied")
+    X(tun_writer, ring_corrupt, "the inbound ring held an impossible record and was emptied")      \
+    X(tun_writer, worker_died, "being written when the worker was killed; perhaps it was")
 
 enum stats_role {
 #define X(role, name) ROLE_##role,

@@ -51,7 +51,7 @@ static int join_tun_reader(struct tun_reader *reader, const struct loop_parts *p
     reader->sending = parts->sending;
     if (parts->crossing == NULL)
         return 0;
-    reader->crossing = crossing_new(parts->crossing);
+    reader->crossing = crossing_new(parts->crossing, reader->loop.stats);
     if (reader->crossing == NULL)
         return -ENOMEM;
     *n_crossed = crossing_n_packets(reader->crossing);
@@ -69,6 +69,8 @@ struct loop *loop_new(const struct loop_parts *parts) {
         parts->hairpin->wake_fd = parts->hairpin_wake_fd;
         mac_table_recover(parts->macs,
                           parts->role == ROLE_link_reader ? MAC_INDEX_PEERS : MAC_INDEX_LOCAL);
+        if (parts->role == ROLE_tun_reader)
+            ring_leave_begun(parts->hairpin, &parts->stats->parts[parts->role].block);
     }
     struct loop common = {
         .role = (enum stats_role)parts->role,

@@ -8,7 +8,10 @@
 #include "sockets.h"
 #include "worker_thread.h"
 
-enum { RECORD_SPACE = 256 };
+enum {
+    RECORD_SPACE = 256,
+    RECORD_STEP = 192, /* in the ring: header and 100 bytes, up to a multiple of 64 */
+};
 
 static struct lane_memory lane;
 static struct worker_thread worker;
@@ -192,6 +195,47 @@ static void drops_were_counted_as_well(void) {
     lane_close();
 }
 
+/* Of the first `n_begun` records it had begun to write the last; of the others it had counted. */
+static void what_a_tun_writer_had_begun_to_write_is_not_written_again(void) {
+    for (size_t n_begun = 0; n_begun <= 8; n_begun++)
+        for (size_t n_uncounted = 0; n_uncounted <= 1 && n_uncounted <= n_begun; n_uncounted++) {
+            int device[2], n_written = 0;
+            uint8_t frame[256];
+            struct loop *loop = start_writer(ROLE_tun_writer, 8, 3 * (n_begun - n_uncounted));
+            pair_open(device, SOCK_SEQPACKET | SOCK_NONBLOCK);
+            ring_begin(loop->ring, n_begun * RECORD_STEP);
+            end();
+            loop = start(ROLE_tun_writer);
+            loop->device_fd = device[0];
+            CHECK_EQUAL(worker_run(&worker), LOOP_DOORBELL);
+            while (recv(device[1], frame, sizeof frame, MSG_DONTWAIT) > 0)
+                n_written++;
+            CHECK_EQUAL(n_written, 8 - n_begun);
+            CHECK_EQUAL(dropped(DROP_tun_writer_worker_died), 3 * n_uncounted);
+            CHECK_EQUAL(counted(ROLE_tun_writer), 24 - 3 * n_uncounted);
+            end();
+            lane_close();
+            pair_close(device);
+        }
+}
+
+/* The neighbour can write the word as well. */
+static void a_word_that_no_tun_writer_has_written_leads_nowhere(void) {
+    const uint64_t words[] = {1ull << 40, 9 * RECORD_STEP, UINT64_MAX, 2 * RECORD_STEP,
+                              4 * RECORD_STEP + 1};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        struct loop *loop = start_writer(ROLE_tun_writer, 8, 9);
+        release(loop, 3);
+        ring_begin(loop->ring, words[i]);
+        end();
+        loop = start(ROLE_tun_writer);
+        CHECK_EQUAL(ring_first(loop->ring), 3 * RECORD_STEP);
+        CHECK_EQUAL(dropped(DROP_tun_writer_worker_died), 0);
+        end();
+        lane_close();
+    }
+}
+
 static void a_tun_writer_counts_each_packet_once_whatever_its_predecessor_counted(void) {
     for (uint64_t n_counted = 0; n_counted <= 24; n_counted++) {
         int device[2];
@@ -246,6 +290,8 @@ int main(void) {
     RUN(a_burst_whose_head_was_not_moved_is_not_published);
     RUN(what_a_writer_counted_and_did_not_release_is_counted_once);
     RUN(drops_were_counted_as_well);
+    RUN(what_a_tun_writer_had_begun_to_write_is_not_written_again);
+    RUN(a_word_that_no_tun_writer_has_written_leads_nowhere);
     RUN(a_tun_writer_counts_each_packet_once_whatever_its_predecessor_counted);
     RUN(so_does_a_link_writer_sent_or_dropped);
     RUN(what_was_in_a_links_queue_is_dropped_once);
