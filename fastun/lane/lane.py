@@ -277,6 +277,8 @@ class Lane:
             os.eventfd_write(self.wake_fds[DIRECTIONS[worker.role]], 1)
         if worker.role == "tun-reader" and self.crossings is not None:
             self.crossings.wake_others(self.index)
+        if worker.role == "link-reader" and self.switch is not None:
+            self.switch.wake()
         worker.is_ready = False
         worker.restarts += 1
         is_fault = -status in FAULTS

@@ -34,6 +34,10 @@ class Switch:
         """Have no peer take these addresses: they are this host's."""
         self.macs.set_own(addresses)
 
+    def wake(self) -> None:
+        """Have the tun-reader look: the link-reader may have died before it woke it."""
+        os.eventfd_write(self._wake_fd, 1)
+
     def close(self) -> None:
         """Unmap and close, after the workers have ended."""
         self.macs.close()

@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 class Owner:
     """A lane, and what its owner has heard from it."""
 
-    def __init__(self, device: socket.socket, template: Template) -> None:
+    def __init__(self, device: socket.socket, template: Template, mode: Mode = Mode.TUN) -> None:
         self.started: list[str] = []
         self.died: list[str] = []
         self.failures: list[RuntimeFailure] = []
         self.messages: list[ToGateway] = []
         self.tell: Callable[[WorkerProcess], None] = lambda _: None
         self.template = template
-        self.lane = Lane(0, LanePlan(device.fileno(), Wire.PLAIN, Mode.TUN), template)
+        plan = LanePlan(device.fileno(), Wire.PLAIN, mode, switches=mode is Mode.TAP)
+        self.lane = Lane(0, plan, template)
         self.watch = LaneWatch(self.lane.workers.values(), template)
 
     def on_start(self, worker: WorkerProcess) -> None:
@@ -68,14 +69,17 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running() -> AsyncIterator[Owner]:
-    """A lane at work; whatever happened to it, it stops, and no asyncio handler heard of it."""
+async def running(mode: Mode = Mode.TUN) -> AsyncIterator[Owner]:
+    """A lane at work; whatever happened to it, it stops, and no asyncio handler heard of it.
+
+    That of a TAP device has a switch.
+    """
     device, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     device.setblocking(False)  # as device_open leaves one
     loop, unhandled = asyncio.get_running_loop(), list[Any]()
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
     with device, far_end, Template() as template:
-        owner = Owner(device, template)
+        owner = Owner(device, template, mode)
         owner.lane.start(owner)
         try:
             await until(owner.lane.is_whole)

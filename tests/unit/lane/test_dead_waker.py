@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from fastun.native import Mode
 from tests.support.running_lane import running, until
 
 pytestmark = pytest.mark.slow  # each starts real processes
@@ -18,14 +19,17 @@ ASLEEP_OFFSET, ON_EVENTFD = 260, 2
 
 
 @pytest.mark.parametrize(
-    ("producer", "direction"), [("link-reader", "inbound"), ("tun-reader", "outbound")]
+    ("producer", "ring"),
+    [("link-reader", "inbound"), ("tun-reader", "outbound"), ("link-reader", "hairpin")],
 )
 def test_a_consumer_that_seems_awake_is_woken_when_its_producer_has_died(
-    producer: str, direction: str
+    producer: str, ring: str
 ) -> None:
     async def claim() -> None:
-        async with running() as owner:
-            with mmap.mmap(owner.lane.rings[direction].fd, 4096) as memory:
+        async with running(Mode.TAP) as owner:
+            assert owner.lane.switch is not None
+            rings = {**owner.lane.rings, "hairpin": owner.lane.switch.hairpin}
+            with mmap.mmap(rings[ring].fd, 4096) as memory:
 
                 def sleeps_on_the_eventfd() -> bool:
                     return bool(struct.unpack_from("=I", memory, ASLEEP_OFFSET)[0] & ON_EVENTFD)
