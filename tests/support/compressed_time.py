@@ -7,13 +7,19 @@ import sys
 _PROGRAM = """
 from fastun.gateway import run as gateway
 from fastun.session.timer_constants import TimerConstants
+from fastun.link.stream import dialler
 run, constants = gateway.run, TimerConstants(**{constants})
+dialler.LASTING_LINK_S = {lasting_link_s} or dialler.LASTING_LINK_S
 gateway.run = lambda settings, **more: run(settings, constants, **more)
 from fastun.command.cli import main
 main()
 """
 
 
-def gateway_with(**constants: float) -> tuple[str, str, str]:
-    """Return the command of fastun whose gateway has these `TimerConstants`."""
-    return sys.executable, "-c", _PROGRAM.format(constants=constants)
+def gateway_with(lasting_link_s: float = 0.0, **constants: float) -> tuple[str, str, str]:
+    """Return the command of fastun whose gateway has these `TimerConstants`.
+
+    ``lasting_link_s``: how long a stream has to last to be dialled again at once; 0: as ever.
+    """
+    program = _PROGRAM.format(constants=constants, lasting_link_s=lasting_link_s)
+    return sys.executable, "-c", program

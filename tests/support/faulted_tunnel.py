@@ -38,9 +38,14 @@ _BURST, _BURSTS_EVERY_S, _LENGTH = 24, 0.05, 1200
 _BURSTS, _PAUSE_S = 6, 0.7
 _LIMIT_S = 20.0
 
-#: Keys change every second, so that what is done for that fails, too.
+#: Keys change every second, so that what is done for that fails, too. The link is ended every other
+#: second, for minutes: a client whose links all end within ten would make pauses between them.
 HASTY = gateway_with(
-    rekey_after_time_s=1.0, reject_after_time_s=30.0, rekey_timeout_s=0.2, jitter_s=0.01
+    lasting_link_s=0.5,
+    rekey_after_time_s=1.0,
+    reject_after_time_s=30.0,
+    rekey_timeout_s=0.2,
+    jitter_s=0.01,
 )
 
 

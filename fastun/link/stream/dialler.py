@@ -17,8 +17,8 @@ import contextlib
 import os
 import random
 import socket
-from collections.abc import Callable
-from errno import ECONNRESET
+from collections.abc import Callable, Iterator
+from errno import ECONNRESET, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM
 from ipaddress import ip_address
 from typing import Final
 
@@ -51,6 +51,10 @@ SHORT_LINK_PAUSE_S: Final = 0.4
 
 # A host on which routes change all the time (containers) dials no more often than this.
 CHANGE_PAUSE_S: Final = 1.0
+
+# What this host itself refuses to do may be over in a moment, and waiting for longer spares no one.
+_OF_THIS_HOST: Final = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM})
+OF_THIS_HOST_PAUSE_S: Final = 0.4
 
 # How often a link is looked at, and the pause after all other ways have failed as well.
 LOOK_INTERVAL_S: Final = 0.5
@@ -91,13 +95,14 @@ class Dialler:
         # Addresses that connect and then give no link; the others come first.
         self._failed: set[EndpointAddress] = set()
         self._said = ""  # of failed attempts, in the log
+        self._is_ours = False  # why the last connection gave no link
         self._n_short = self._n_closed_soon = 0
         self._warned_s = float("-inf")
         self._log = log.get("link")
 
     async def run(self) -> None:
         """Dial, do the handshake, wait for the link's end, dial again."""
-        delays = sockets.backoff_delays_s()
+        failing, ending = sockets.backoff_delays_s(), sockets.backoff_delays_s()
         while True:
             await self._wanted.wait()
             try:
@@ -112,17 +117,20 @@ class Dialler:
             except NotConnectedError as error:
                 self._failed.clear()
                 self._say(error)
-                await self._pause(next(delays))
+                is_ours = all(_is_of_this_host(why) for _, why in error.failures)
+                await self._pause(_next_of(failing, is_ours=is_ours))
                 continue
+            link = await self._make_link(tried, connection)
+            if link is None:
+                await asyncio.sleep(_next_of(failing, is_ours=self._is_ours))
+                continue
+            failing = sockets.backoff_delays_s()  # the server can be reached
+            if await self._has_lasted(link, tried):
+                ending = sockets.backoff_delays_s()
+            elif self._n_short <= SHORT_LINKS_MAX:
+                await self._pause_after_short_link()
             else:
-                link = await self._make_link(tried, connection)
-                if link is not None and await self._has_lasted(link, tried):
-                    delays = sockets.backoff_delays_s()
-                    continue
-                if link is not None and self._n_short <= SHORT_LINKS_MAX:
-                    await self._pause_after_short_link()
-                    continue
-            await asyncio.sleep(next(delays))
+                await asyncio.sleep(next(ending))
 
     async def _connect(self, *, is_elsewhere: bool = False) -> tuple[Candidate, socket.socket]:
         """Connect to one of the endpoints; ``is_elsewhere``: not to a gateway that is left."""
@@ -159,8 +167,10 @@ class Dialler:
                 established = await self._handshaker.connect(connection)
                 link = self._owner.establish(established, connection, str(tried.endpoint))
             except HandshakeError as error:
+                self._is_ours = False
                 self._fail(tried, error, f"the handshake failed ({error})")
             except (HelloError, OSError) as error:
+                self._is_ours = _is_of_this_host(error)
                 self._fail(tried, error, str(error) or "no answer in time")
             else:
                 unless_established.pop_all()
@@ -283,6 +293,15 @@ class NoOtherError(OSError):
 def tcp_key(tried: Candidate) -> Key:
     """Return by what the health of an address is known."""
     return "tcp", tried.address.host, tried.address.port
+
+
+def _is_of_this_host(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _OF_THIS_HOST
+
+
+def _next_of(delays: Iterator[float], *, is_ours: bool) -> float:
+    """Return the next pause; of what this host refuses it does not grow."""
+    return OF_THIS_HOST_PAUSE_S if is_ours else next(delays)
 
 
 def _way(tried: Candidate) -> Way:

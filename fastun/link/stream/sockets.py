@@ -32,6 +32,10 @@ DIAL_TIMEOUT_S = 10.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 30.0
 
+# No wait is longer than what has passed since the first attempt, or hardly: who comes back after a
+# second is found within another. With 2 it would be twice that.
+BACKOFF_GROWTH = 1.5
+
 # Connections that wait to be accepted; the kernel uses somaxconn if that is less (4,096). They wait
 # for one turn of the event loop, so a burst must fit: when the queue is full, the kernel drops SYNs
 # from all sources alike, and a client whose SYN is dropped retries after a second.
@@ -95,8 +99,8 @@ def remote_address(connection: socket.socket) -> str:
 
 
 def backoff_delays_s() -> Iterator[float]:
-    """Yield the waits between attempts: doubling to BACKOFF_MAX_S, each cut by up to half."""
+    """Yield the waits between attempts: growing to BACKOFF_MAX_S, each cut by up to half."""
     longest = BACKOFF_FIRST_S
     while True:
         yield longest * random.uniform(0.5, 1.0)  # noqa: S311 (spreads clients, guards nothing)
-        longest = min(2 * longest, BACKOFF_MAX_S)
+        longest = min(BACKOFF_GROWTH * longest, BACKOFF_MAX_S)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import itertools
 import socket
 import weakref
+from itertools import repeat
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +187,51 @@ def test_only_a_link_that_has_lasted_makes_the_first_wait_short_again(
             await asyncio.sleep(lived_s)
             end(owner.links[0], end_reason)
             await until(lambda: len(owner.links) == 2)
-            assert len(begun) == 1 + is_first_again
+            # one of failed attempts and one of short links at the start, the former with each link
+            assert len(begun) == 2 + 2 + is_first_again
+
+    run(claim())
+
+
+def test_a_link_of_any_life_makes_the_pauses_after_failed_attempts_short_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sockets, "backoff_delays_s", lambda: itertools.chain([0.01], repeat(60.0)))
+
+    async def claim() -> None:
+        failure, established = HelloError("no hello"), SimpleNamespace(hello=None)
+        outcomes = (failure, established, failure, established)
+        async with dialling(*outcomes) as (_, _handshaker, owner):
+            await until(lambda: owner.links)
+            end(owner.links[0], CLOSED_BY_PEER)
+            await until(lambda: len(owner.links) == 2)
+
+    run(claim())
+
+
+@pytest.mark.parametrize(("number", "is_soon"), [(errno.EMFILE, True), (errno.ECONNREFUSED, False)])
+@pytest.mark.parametrize("is_connected", [False, True])
+def test_what_this_host_refuses_is_tried_again_without_growing_pauses(
+    monkeypatch: pytest.MonkeyPatch, number: int, *, is_soon: bool, is_connected: bool
+) -> None:
+    monkeypatch.setattr(sockets, "backoff_delays_s", lambda: repeat(60.0))
+    monkeypatch.setattr(dialler_module, "OF_THIS_HOST_PAUSE_S", 0.01)
+    really, refused = sockets.dial, [OSError(number, "refused")] * 5
+
+    async def dial(*arguments: Any) -> socket.socket:
+        if refused and not is_connected:
+            raise refused.pop()
+        return await really(*arguments)
+
+    monkeypatch.setattr(sockets, "dial", dial)
+
+    async def claim() -> None:
+        failures = refused if is_connected else []
+        async with dialling(*failures, SimpleNamespace(hello=None)) as (_, _handshaker, owner):
+            if is_soon:
+                await until(lambda: owner.links)
+            await asyncio.sleep(0.1)
+            assert len(owner.links) == is_soon
 
     run(claim())
 
@@ -313,10 +359,20 @@ def test_a_change_of_routes_ends_the_pause_after_a_failed_connection(
     run(claim())
 
 
-def test_waits_double_up_to_a_longest_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waits_grow_up_to_a_longest_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "BACKOFF_FIRST_S", 1.0)
-    monkeypatch.setattr(sockets, "BACKOFF_MAX_S", 5.0)
-    for longest, delay in zip((1, 2, 4, 5, 5, 5), sockets.backoff_delays_s(), strict=False):
+    monkeypatch.setattr(sockets, "BACKOFF_MAX_S", 3.0)
+    for longest, delay in zip((1, 1.5, 2.25, 3, 3, 3), sockets.backoff_delays_s(), strict=False):
         assert longest / 2 <= delay <= longest
     firsts = {next(sockets.backoff_delays_s()) for _ in range(10)}
     assert len(firsts) > 1
+
+
+def test_no_wait_is_much_longer_than_all_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "BACKOFF_FIRST_S", 0.1)
+    monkeypatch.setattr(sockets, "BACKOFF_MAX_S", 30.0)
+    for _ in range(50):
+        passed_s = 0.0
+        for delay in itertools.islice(sockets.backoff_delays_s(), 12):
+            assert delay <= passed_s + 0.101
+            passed_s += delay
