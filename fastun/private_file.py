@@ -12,10 +12,13 @@ import pwd
 import shlex
 import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastun import service_user
 from fastun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 #: The environment's name of the directory with a service's credentials.
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
@@ -55,14 +58,15 @@ def credentials() -> Path | None:
     return Path(directory) if directory.startswith("/") else None
 
 
-def check_directory(path: Path, name: str) -> None:
-    """Raise ConfigError if others can replace this file.
+def check_directory(path: Path, name: str, owners: AbstractSet[int] | None = None) -> None:
+    """Raise ConfigError if others than ``owners`` (None: `trusted_users`) can replace this file.
 
     Of a link, its own directory and its target's.
     """
+    owners = trusted_users() if owners is None else owners
     for directory in dict.fromkeys((path.absolute().parent, path.resolve().parent)):
         status = directory.stat()
-        if status.st_uid not in trusted_users():
+        if status.st_uid not in owners:
             raise ConfigError(
                 f"{name} can be replaced by {_user(status.st_uid)}, the owner of its directory;"
                 f" move it to a directory that belongs to {_us()}"

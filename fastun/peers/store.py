@@ -59,11 +59,8 @@ class PeerStore(PeerDirectory):
         self.path = state_dir / FILE_NAME
         with self._explained():
             store_file.make_private(self.path)
-            self._database = sqlite3.connect(
-                self.path,
-                timeout=LOCK_TIMEOUT_S,
-                isolation_level=None,
-                check_same_thread=not any_thread,
+            self._database = store_file.connect(
+                self.path, timeout_s=LOCK_TIMEOUT_S, any_thread=any_thread
             )
         try:
             with self._explained():

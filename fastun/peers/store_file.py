@@ -86,14 +86,33 @@ def make_private(path: Path) -> None:
         )
 
 
+def connect(path: Path, *, timeout_s: float, any_thread: bool) -> sqlite3.Connection:
+    """Open the file, which is there: `make_private`.
+
+    Never makes another one: root may work in the directory of a service, which could have put a
+    link there meanwhile, to where only root can make files.
+    """
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=timeout_s,
+        isolation_level=None,
+        check_same_thread=not any_thread,
+    )
+
+
 def _make(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        _upgrade(database)
+        content = database.serialize()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o600)) as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
             service_user.give(file.fileno(), path.parent)
-        with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as database:
-            _upgrade(database)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.link(temporary, path)  # unlike a rename, it never replaces what is there
     finally:
         temporary.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fastun import service_user
+from fastun import private_file, service_user
 from fastun.errors import ConfigError, RuntimeFailure, quote
 from fastun.service import units
 
@@ -40,15 +40,30 @@ def write(files: dict[Path, str], root: Path = Path("/")) -> list[Path]:
         try:
             if file.is_file() and file.read_text(encoding="utf-8") == text:
                 continue
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_name(f".{file.name}.{os.getpid()}")
-            temporary.write_text(text, encoding="utf-8")
-            temporary.chmod(0o644)
-            temporary.replace(file)
+            file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _replace(file, text)
         except OSError as error:
             raise RuntimeFailure(f"{file}: {error.strerror}; run as root") from None
         written.append(file)
     return written
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file that root goes by: at no moment may others write to it, whatever the umask.
+
+    Nothing that they have put in the place of the temporary one is followed or kept.
+    """
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(made, "w", encoding="utf-8") as opened:
+            opened.write(text)
+            os.fchmod(made, 0o644)
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def install(role: Role, name: str, say: Callable[[str], None], *, starts: bool) -> None:
@@ -57,6 +72,8 @@ def install(role: Role, name: str, say: Callable[[str], None], *, starts: bool) 
     file = units.SETTINGS / f"{name}.toml"
     if not file.is_file():
         raise ConfigError(f"{file}: missing; write the settings of the service there first")
+    # Else whoever that is could have root open another file to the service, by a link of its name.
+    private_file.check_directory(file, f"settings {quote(str(file))}", private_file.own_users())
     unit = units.unit_name(role, name)
     if _other(role) in _enabled(name):
         raise ConfigError(

@@ -306,7 +306,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
         ("check", "a key is its owner's",
          '    if status.st_uid not in trusted_users():\n        raise ConfigError(f"{name} belongs', '    if False:\n        raise ConfigError(f"{name} belongs'),
         ("check_directory", "a directory is its owner's",
-         "        if status.st_uid not in trusted_users():\n            raise", "        if False:\n            raise"),
+         "        if status.st_uid not in owners:\n            raise", "        if False:\n            raise"),
     ),
     *table(
         "unit/test_ending",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun import private_file
+from fastun import private_file, state_file
 from fastun.config.settings import Options, load
 from fastun.errors import ConfigError
 from fastun.peers.store import FILE_NAME, PeerStore
@@ -175,3 +175,14 @@ def test_a_state_directory_in_which_others_may_write_is_refused(tmp_path: Path) 
     tmp_path.chmod(0o770)
     with pytest.raises(ConfigError, match="can be replaced by other users; run: chmod go-w"):
         PeerStore(tmp_path)
+
+
+def test_a_link_in_place_of_a_half_written_file_is_not_followed(tmp_path: Path) -> None:
+    file, victim = tmp_path / "endpoints", tmp_path / "victim"
+    victim.write_bytes(b"kept")
+    planted = file.with_name(f".{file.name}.{os.getpid()}")
+    for plant in (planted.symlink_to, planted.hardlink_to):
+        plant(victim)
+        state_file.replace(file, b"content")
+        assert (victim.read_bytes(), file.read_bytes()) == (b"kept", b"content")
+        assert victim.stat().st_nlink == 1

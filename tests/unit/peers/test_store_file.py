@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
@@ -33,6 +34,57 @@ def file(tmp_path: Path) -> Path:
 def opened(file: Path) -> int:
     with PeerStore(file.parent) as store:
         return len(store.peers())
+
+
+def test_a_link_that_is_put_there_meanwhile_makes_no_file_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a service in whose directory root adds a peer could, to where only root can write."""
+    state, elsewhere = tmp_path / "state", tmp_path / "nologin"
+
+    def give(_: int, directory: Path) -> None:
+        (made,) = directory.iterdir()
+        made.unlink()
+        made.symlink_to(elsewhere)
+
+    monkeypatch.setattr(store_file.service_user, "give", give)
+    with pytest.raises(FastunError):
+        PeerStore(state)
+    assert not elsewhere.exists()
+
+
+def test_nor_does_one_in_place_of_the_file_itself(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = file.with_name("nologin")
+    really = store_file.make_private
+
+    def make_private(path: Path) -> None:
+        really(path)
+        path.unlink()
+        path.symlink_to(elsewhere)
+
+    monkeypatch.setattr(store_file, "make_private", make_private)
+    with pytest.raises(FastunError):
+        PeerStore(file.parent)
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize("suffix", store_file.SUFFIXES)
+def test_a_link_in_place_of_what_sqlite_puts_beside_it_is_not_followed(
+    file: Path, suffix: str
+) -> None:
+    """SQLite gives a journal the owner of its database."""
+    elsewhere, beside = file.with_name("elsewhere"), file.with_name(f"{file.name}{suffix}")
+    beside.symlink_to(elsewhere)
+    with contextlib.suppress(FastunError), PeerStore(file.parent) as store:
+        store.add(Peer(name="another", public_key=b"another".ljust(32, b".")))
+    assert not elsewhere.exists()
+    elsewhere.write_bytes(b"root's own, and open to root alone")
+    elsewhere.chmod(0o600)
+    with contextlib.suppress(FastunError), PeerStore(file.parent) as store:
+        store.add(Peer(name="a third", public_key=b"third".ljust(32, b".")))
+    assert elsewhere.read_bytes() == b"root's own, and open to root alone"
 
 
 def test_an_empty_file_is_not_a_directory_without_peers(file: Path) -> None:

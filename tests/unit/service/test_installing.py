@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,7 +13,7 @@ from fastun.errors import ConfigError, RuntimeFailure
 from fastun.service import installing, units
 
 SERVE, CONNECT = "fastun-serve@office.service", "fastun-connect@office.service"
-GROUP = 12346
+STRANGER, SERVICE, GROUP = 12344, 12345, 12346
 
 # What systemctl does to files, and what it answers.
 PROGRAM = """#!/bin/sh
@@ -72,7 +72,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(units, "this_installation", lambda: units.Installation("/opt/fastun"))
     monkeypatch.setattr(installing, "_RUNS", tmp_path)
     monkeypatch.setattr(installing, "_OF_OTHERS", (tmp_path / "none",))
-    monkeypatch.setattr(service_user, "find", lambda: service_user.Numbers(12345, GROUP))
+    monkeypatch.setattr(service_user, "find", lambda: service_user.Numbers(SERVICE, GROUP))
     (tmp_path / "fastun" / "office.toml").write_text("[interface]\n")
     return Machine(tmp_path, [])
 
@@ -124,6 +124,53 @@ def test_the_service_can_read_its_settings_and_not_write_them(
     status = machine.settings.stat()
     assert (status.st_uid, status.st_mode & 0o777) == (0, after)
     assert status.st_gid == (0 if before == 0o644 else GROUP)
+
+
+@pytest.mark.parametrize("owner", [STRANGER, SERVICE])
+def test_whoever_owned_the_settings_gets_no_other_file_opened_by_root(
+    machine: Machine, owner: int
+) -> None:
+    secret = machine.root / "shadow"
+    secret.write_text("root:$y$\n")
+    secret.chmod(0o600)
+    os.chown(machine.settings.parent, owner, owner)
+    machine.settings.unlink()
+    machine.settings.symlink_to(secret)
+    with pytest.raises(ConfigError, match=f"can be replaced by user {owner}"):
+        machine.install()
+    assert (secret.stat().st_gid, secret.stat().st_mode & 0o777) == (0, 0o600)
+
+
+def test_a_link_in_place_of_a_half_written_unit_is_not_followed(tmp_path: Path) -> None:
+    unit, victim = tmp_path / "made" / "a.service", tmp_path / "victim"
+    unit.parent.mkdir()
+    victim.write_text("kept")
+    unit.with_name(f".a.service.{os.getpid()}").symlink_to(victim)
+    installing.write({Path("/made/a.service"): "text"}, tmp_path)
+    assert (victim.read_text(), unit.read_text()) == ("kept", "text")
+    assert not unit.is_symlink()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o077])
+def test_others_may_at_no_moment_write_to_a_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
+    modes = []
+    really = os.fdopen
+
+    def look(descriptor: int, *arguments: Any, **more: Any) -> Any:
+        modes.append(os.fstat(descriptor).st_mode & 0o777)
+        return really(descriptor, *arguments, **more)
+
+    monkeypatch.setattr(os, "fdopen", look)
+    before = os.umask(umask)
+    try:
+        installing.write({Path("/made/a.service"): "text"}, tmp_path)
+    finally:
+        os.umask(before)
+    assert modes == [0o600]
+    assert (tmp_path / "made" / "a.service").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "made").stat().st_mode & 0o022 == 0
 
 
 def test_settings_that_are_not_there_are_asked_for_and_nothing_is_written(machine: Machine) -> None:
