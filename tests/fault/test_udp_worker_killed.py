@@ -56,13 +56,30 @@ def end_capture(capture: subprocess.Popen[bytes], file: Path) -> None:
 
 
 def captured_payloads(file: Path) -> Iterator[bytes]:
-    """The UDP payloads of a capture (pcap, IETF draft-ietf-opsawg-pcap)."""
-    data = file.read_bytes()
-    at = 24
-    while at < len(data):
-        (length,) = struct.unpack_from("=I", data, at + 8)
-        yield data[at + 16 + ETHERNET_IPV4_UDP : at + 16 + length]
-        at += 16 + length
+    """The UDP payloads of a capture."""
+    return Recording(file).more()
+
+
+class Recording:
+    """A capture, read while it is being written (pcap, IETF draft-ietf-opsawg-pcap)."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._at = file, 24
+
+    def more(self) -> Iterator[bytes]:
+        """The UDP payloads that are whole, and have not been given yet."""
+        with self._file.open("rb") as opened:
+            opened.seek(self._at)
+            data = opened.read()
+        at = 0
+        while at + 16 <= len(data):
+            (length,) = struct.unpack_from("=I", data, at + 8)
+            end = at + 16 + length
+            if end > len(data):
+                return
+            self._at += end - at
+            yield data[at + 16 + ETHERNET_IPV4_UDP : end]
+            at = end
 
 
 def data_messages(payload: bytes) -> Iterator[bytes]:
