@@ -1,6 +1,7 @@
 /* Any bytes as the shared memory that a neighbour left behind: a consumer stays inside the ring,
- * comes to an end, and an emptied ring is usable again. Input: head, tail, then the records, which
- * begin where tail points. */
+ * comes to an end, and an emptied ring is usable again, also behind what a predecessor seems to have
+ * begun. Input: head, tail, then the records, which begin where tail points; the last byte says what
+ * was begun. */
 #include "fastun.h"
 #include "fuzz.h"
 #include "shared/ring.h"
@@ -39,6 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (consumer == NULL) /* said to be no ring: fine */
         return 0;
     const struct ring_view *record;
+    ring_begin(consumer, ring_first(consumer) + data[size - 1] * RING_RECORD_ALIGN / 2);
+    ring_leave_begun(consumer, &stats);
     uint64_t begin = ring_first(consumer), cursor = begin, n_records = 0;
     bool corrupt = false;
     for (; (record = ring_peek(consumer, &cursor, &corrupt)) != NULL; begin = cursor) {
