@@ -34,7 +34,7 @@ def check(path: Path, status: os.stat_result, name: str) -> None:
     """
     quoted = shlex.quote(str(path))
     if status.st_uid not in trusted_users():
-        raise ConfigError(f"{name} belongs to {_user(status.st_uid)}; run: {_chown(quoted)}")
+        raise ConfigError(f"{name} belongs to {user_named(status.st_uid)}; run: {_chown(quoted)}")
     if status.st_mode & _closed_to_others(path, status.st_gid):
         raise ConfigError(f"{name} is open to other users; run: chmod 600 {quoted}")
     check_directory(path, name)
@@ -68,8 +68,8 @@ def check_directory(path: Path, name: str, owners: AbstractSet[int] | None = Non
         status = directory.stat()
         if status.st_uid not in owners:
             raise ConfigError(
-                f"{name} can be replaced by {_user(status.st_uid)}, the owner of its directory;"
-                f" move it to a directory that belongs to {_us()}"
+                f"{name} can be replaced by {user_named(status.st_uid)}, the owner of its"
+                f" directory; move it to a directory that belongs to {_us()}"
             )
         # In a sticky directory, as /tmp is, a file is only its owner's to replace.
         if status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
@@ -97,7 +97,8 @@ def own_users() -> set[int]:
     return users
 
 
-def _user(uid: int) -> str:
+def user_named(uid: int) -> str:
+    """Return a user for people."""
     try:
         return f"user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
@@ -109,4 +110,4 @@ def _chown(quoted: str) -> str:
 
 
 def _us() -> str:
-    return _user(os.geteuid()).removeprefix("user ")
+    return user_named(os.geteuid()).removeprefix("user ")

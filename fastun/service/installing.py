@@ -81,6 +81,7 @@ def install(role: Role, name: str, say: Callable[[str], None], *, starts: bool) 
             f" run: fastun install-service {name} --role {_other(role)} --remove"
         )
     installation = units.this_installation()
+    _say_whose(installation, say)
     files = units.of_old_polkit(_OLD_POLKIT)
     if not _is_packaged(role, installation):
         files |= units.texts(installation, units.OF_HOST)
@@ -138,6 +139,18 @@ def _is_packaged(role: Role, installation: units.Installation) -> bool:
     line = f"\nExecStart={installation.command} {role} "
     files = [each / units.unit_name(role) for each in _OF_OTHERS]
     return any(each.is_file() and line in each.read_text(encoding="utf-8") for each in files)
+
+
+def _say_whose(installation: units.Installation, say: Callable[[str], None]) -> None:
+    """Say who else than root can change what the service runs, as in a home (pipx)."""
+    program = Path(installation.command.partition(" ")[0])
+    paths = [each for each in (program, *installation.hidden) if each.exists()]
+    if of_others := next((each for each in paths if each.stat().st_uid != 0), None):
+        user = private_file.user_named(of_others.stat().st_uid)
+        say(
+            f"{of_others} belongs to {user}, who can so change what the service runs, and has its"
+            " rights and keys; install fastun as root, as in /opt/fastun, where that is too much"
+        )
 
 
 def _give(file: Path, say: Callable[[str], None]) -> None:

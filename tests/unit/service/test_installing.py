@@ -173,6 +173,21 @@ def test_others_may_at_no_moment_write_to_a_unit(
     assert (tmp_path / "made").stat().st_mode & 0o022 == 0
 
 
+@pytest.mark.parametrize("owner", [0, STRANGER])
+def test_who_can_change_what_the_service_runs_is_said(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, owner: int
+) -> None:
+    program = machine.root / "bin" / "fastun"
+    program.touch()
+    os.chown(program, owner, owner)
+    here = units.Installation(f"{program} -m fastun")
+    monkeypatch.setattr(units, "this_installation", lambda: here)
+    machine.install()
+    said = [line for line in machine.said if "can so change what the service runs" in line]
+    assert len(said) == (owner != 0)
+    assert all(line.startswith(f"{program} belongs to user {STRANGER}, ") for line in said)
+
+
 def test_settings_that_are_not_there_are_asked_for_and_nothing_is_written(machine: Machine) -> None:
     machine.settings.unlink()
     with pytest.raises(ConfigError, match=r"office\.toml: missing; write the settings"):
