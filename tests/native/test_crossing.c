@@ -213,6 +213,27 @@ static void a_successor_counts_what_has_crossed_before_it(void) {
     sender_close();
 }
 
+/* Killed between publishing what it had sealed of two of three and releasing them. */
+static void what_was_sealed_of_another_lane_is_not_sealed_again_by_a_successor(void) {
+    open_lane(0);
+    for (int i = 0; i < 3; i++)
+        put_packet(HERE);
+    struct ring *ring = sender.lane.from_lane;
+    ring_publish(ring, &sender.lane.ring_stats);
+    uint64_t each = atomic_load(&ring->shared->head) / 3;
+    ring_begin(ring, 2 * each);
+    worker_close(&sender.worker);
+    worker_open(&sender.worker, ROLE_tun_reader, WIRE_WIREGUARD, MODE_TUN, &sender.lane,
+                sender.device[0]);
+    open_peer(HERE);
+    sender_run();
+    CHECK(open_next(AEAD_AES_256_GCM));
+    CHECK(!open_next(AEAD_AES_256_GCM));
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 1);
+    CHECK_EQUAL(atomic_load(&ring->shared->begun), 3 * each);
+    sender_close();
+}
+
 static void lanes_that_there_are_not_are_refused(void) {
     open_lane(0);
     CHECK_EQUAL(loop_set_ways(sender.worker.loop, HERE, (const uint8_t[1]){2}, 1, 0), -EINVAL);
@@ -233,6 +254,7 @@ int main(void) {
     RUN(what_finds_the_ring_full_is_dropped_and_nothing_waits);
     RUN(impossible_records_of_another_lane_are_dropped_and_the_next_one_passes);
     RUN(a_successor_counts_what_has_crossed_before_it);
+    RUN(what_was_sealed_of_another_lane_is_not_sealed_again_by_a_successor);
     RUN(lanes_that_there_are_not_are_refused);
     return EXIT_SUCCESS;
 }
