@@ -43,6 +43,9 @@ AT_ONCE_MAX: Final = 32
 BYTES_AT_ONCE_MAX: Final = 4 << 20
 
 _SAID_CHARACTERS_MAX: Final = 200
+
+#: How often what is being done is looked at, beside its own word.
+LOOK_S: Final = 0.05
 _TOO_MUCH: Final = (
     f"the host process has more than {BYTES_AT_ONCE_MAX >> 20} MiB of requests to do; "
     "ask again when some are done"
@@ -165,7 +168,7 @@ class HostServer:
 
     async def _handle(self, number: int, request: Message, n_bytes: int) -> None:
         try:
-            answer = await asyncio.to_thread(self._handlers[type(request)], request)
+            answer = await _in_thread(self._handlers[type(request)], request)
         except Unasked as error:
             self._refuse(error)
             self._end()
@@ -251,3 +254,16 @@ def failed(error: FastunError | OSError) -> Failed:
         text = error.strerror or str(error)
         return Failed(kind="system", text=one_line(text), errno=error.errno or 0)
     return Failed(kind="runtime", text=str(error))
+
+
+async def _in_thread(
+    handler: Callable[[Message], Answered | Message | None], request: Message
+) -> Answered | Message | None:
+    """As asyncio.to_thread; but where the loop cannot be woken for want of memory, it looks.
+
+    Its wake-up is a byte in a socket, and asyncio goes on without a word where that is refused.
+    """
+    done = asyncio.ensure_future(asyncio.to_thread(handler, request))
+    while not done.done():
+        await asyncio.wait((done,), timeout=LOOK_S)
+    return done.result()

@@ -13,7 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import msgpack
@@ -204,6 +204,18 @@ def test_one_that_hangs_is_not_waited_for_for_ever(
         host.end()
     host.close()
     assert 0.3 <= time.monotonic() - began_s < 30
+
+
+def test_an_answer_comes_where_the_loop_cannot_be_woken() -> None:
+    """As without memory for the byte by which asyncio wakes itself."""
+
+    def deaf() -> dict[Any, Any]:
+        vars(asyncio.get_running_loop())["_write_to_self"] = lambda: None
+        return {}
+
+    with host_process(deaf) as (end, pid, _), HostClient(end, pid) as asked:
+        for _ in range(3):
+            asked.call_soon(messages.Ping(), messages.Done, limit_s=10)
 
 
 # -- a gateway in the wrong hands ---------------------------------------------------------------
