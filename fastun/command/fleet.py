@@ -42,7 +42,7 @@ def leave(state: Path) -> None:
         if url is None:
             raise ConfigError(f"--state {state}: belongs to no fleet; nothing to leave")
         store.remember_original(None)
-        n_peers = len(store.peers())
+        n_peers = store.n_peers()
     click.echo(f"left {url}; what it had, {counted(n_peers)}, is this server's own now", err=True)
 
 

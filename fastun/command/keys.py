@@ -58,7 +58,7 @@ def forget_server_key(state: Path) -> None:
         raise ConfigError(f"--state {state}: contains no peer directory; give the server's --state")
     with opened(state) as directory:
         directory.remember_server_key(server_key.FORGOTTEN)
-        n_peers = len(directory.peers())
+        n_peers = directory.n_peers()
     click.echo(
         "the next 'fastun serve' uses the private key that it has, and makes one if there is none;"
         f" {n_peers:,} client{'s' * (n_peers != 1)} then need{'s' * (n_peers == 1)} that public key"

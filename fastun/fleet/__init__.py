@@ -4,7 +4,10 @@ connection   a connection to the database, and what it says as one line
 schema       its tables: made, brought up to date, and their version checked
 postgres     the directory in PostgreSQL
 opened       which directory a state directory's commands change
+reads        what is read of it: what has changed, all, or a part
+sound        which peers a gateway can have, of rows that anything may have written
 copied       the copy of it that a gateway serves from
+looks        looks at the directory, which keep the copy in step with it
 presence     where each peer is
 follower     keeps the copy in step with the directory
 process      the process that does: all of a fleet's that speaks to the database

@@ -1,36 +1,28 @@
 """The copy of a fleet's directory that this host's gateway serves from, in STATE/peers.sqlite.
 
-What is written there was checked: others can write to a database, by other programs too. A peer
-that breaks a rule is left out and named, and costs no other peer anything.
+What is written there was checked (sound.py), in one step or, on an exception, not at all. Of the
+directory's peers only those are read, checked and written whose rows are others than in the copy.
 """
 
 from __future__ import annotations
 
-from itertools import groupby
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
-from fastun.config.ranges import KEEPALIVE_MAX_S
-from fastun.errors import ConfigError, RuntimeFailure, quote
-from fastun.peers.peer import Peer, check_together, is_name, one_host
-from fastun.peers.rows import peers_of
-from fastun.peers.terms import TO_MAX
+from fastun.errors import ConfigError
+from fastun.fleet.sound import Taken, peer_of, sound
+from fastun.peers.peer import Peer, one_host
+from fastun.peers.rows import by_name, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from fastun.peers.peer import Network, Server
+    from fastun.peers.peer import Server
     from fastun.peers.rows import Row
     from fastun.peers.store import PeerStore
 
-#: More rows than a fleet has; each is some hundred bytes of this process's memory.
-ROWS_MAX: Final = 500_000
 
-
-class Sound(NamedTuple):
-    """Peers of rows, by name; and why others were left out, by what names them."""
-
-    peers: dict[str, Peer]
-    left_out: dict[str, str]
+class Apart(Exception):  # noqa: N818 (what to do, and no fault)
+    """Two peers of the directory do not go together: which one is in, only all rows tell."""
 
 
 class Copied:
@@ -39,97 +31,104 @@ class Copied:
     def __init__(self, store: PeerStore) -> None:
         """Begin with what is in `store`."""
         self._store = store
-        self._peers = {peer.name: peer for peer in store.peers()}
+        self._beside = Taken(None)  # what the gateway itself has
+        self._is_apart = False
+        self.left_out: dict[str, str] = {}  # why, by name
+        self.n_peers = store.n_peers()
 
-    @property
-    def n_peers(self) -> int:
-        """How many it has."""
-        return len(self._peers)
+    def take(self, rows: Mapping[str, list[Row]]) -> bool:
+        """Have what these rows say of these names, of which one without rows is gone.
 
-    def take(self, rows: list[Row]) -> tuple[bool, dict[str, str]]:
-        """Have what these rows say: in one step, or, on an exception, nothing.
-
-        Return whether that has changed anything, and which peers were left out. Raises
-        RuntimeFailure.
+        Return whether that has changed anything. Raises RuntimeFailure, and Apart.
         """
-        if len(rows) > ROWS_MAX:
-            raise RuntimeFailure(f"{len(rows)} rows of peers are too many; at most {ROWS_MAX}")
-        found = sound(rows, self._store.server())
-        changed = [peer for name, peer in found.peers.items() if self._peers.get(name) != peer]
-        gone = self._peers.keys() - found.peers.keys()
+        return self._change(
+            {
+                name: of_name
+                for name, of_name in rows.items()
+                if name in self.left_out or self._store.rows_of(name) != of_name
+            }
+        )
+
+    def take_part(self, rows: Mapping[str, list[Row]], after: str, upto: str | None) -> bool:
+        """Have what these rows say: all whose names are behind `after`, and not behind `upto`.
+
+        As `take`.
+        """
+        names = self._differing(rows, after, upto)
+        return self._change({name: rows.get(name, []) for name in names})
+
+    def take_everything(self, rows: Mapping[str, list[Row]], server: Server | None) -> bool:
+        """Have what these rows say, and nothing else, beside what the gateway itself has.
+
+        Return whether that has changed anything. Raises RuntimeFailure.
+        """
+        self._beside, self._is_apart = Taken(server), False
+        names = self._differing(rows, "", None) | self._sharing_with(server)
+        try:
+            return self._change({name: rows.get(name, []) for name in names})
+        except Apart:
+            self._is_apart = True
+        found = sound(rows, server)
+        here = by_name(self._store.rows())
+        peers = [peer for name, peer in found.peers.items() if here.get(name) != rows_of(peer)]
+        is_changed = self._write(peers, [*(here.keys() - found.peers.keys())])
+        self.left_out = found.left_out
+        return is_changed
+
+    def _differing(self, rows: Mapping[str, list[Row]], after: str, upto: str | None) -> set[str]:
+        here = by_name(self._store.rows(after, upto))
+        found = {name for name in rows.keys() | here.keys() if rows.get(name) != here.get(name)}
+        left_out = (name for name in self.left_out if after < name)
+        return found.union(name for name in left_out if upto is None or name <= upto)
+
+    def _sharing_with(self, server: Server | None) -> set[str]:
+        """Return the peers of the copy that have something of the gateway's own."""
+        if server is None:
+            return set()
+        own = Peer(name="", public_key=b"", allowed_ips=tuple(map(one_host, server.addresses)))
+        return set().union(*map(self._store.names_sharing, (own, *server.peers)))
+
+    def _change(self, rows: Mapping[str, list[Row]]) -> bool:
+        if rows and self._is_apart:
+            raise Apart
+        peers, left_out = self._sound(rows)
+        self._check_together(peers, rows.keys())
+        changed = [each for each in peers if self._store.rows_of(each.name) != rows_of(each)]
+        names = {each.name for each in peers}
+        gone = [name for name in rows if name not in names and self._store.rows_of(name)]
+        is_changed = self._write(changed, gone)
+        self.left_out = left_out
+        return is_changed
+
+    def _sound(self, rows: Mapping[str, list[Row]]) -> tuple[list[Peer], dict[str, str]]:
+        """Return the peers that are right by themselves and beside the gateway's own."""
+        peers = []
+        left_out = {name: why for name, why in self.left_out.items() if name not in rows}
+        for name, of_name in rows.items():
+            if not of_name:
+                continue
+            try:
+                peer = peer_of(of_name)
+                self._beside.check(peer)
+            except ConfigError as error:
+                left_out[name] = str(error)
+            else:
+                peers.append(peer)
+        return peers, left_out
+
+    def _check_together(self, peers: Iterable[Peer], names: Iterable[str]) -> None:
+        """Raise Apart where they, which replace those of these names, share anything."""
+        taken, replaced = Taken(None), {*names}
+        for peer in peers:
+            try:
+                taken.add(peer)
+            except ConfigError:
+                raise Apart from None
+            if self._store.names_sharing(peer) - replaced:
+                raise Apart
+
+    def _write(self, changed: list[Peer], gone: list[str]) -> bool:
         if changed or gone:
             self._store.copy(changed, gone)
-            self._peers = found.peers
-        return bool(changed or gone), found.left_out
-
-
-def sound(rows: list[Row], server: Server | None) -> Sound:
-    """Return the peers of these rows, in the order of names, that go together.
-
-    Of two that do not, the first is in. Those of the gateway's own file are before all.
-    """
-    peers: dict[str, Peer] = {}
-    left_out: dict[str, str] = {}
-    taken = _Taken(server)
-    for name, group in groupby(rows, key=lambda row: row[0]):
-        try:
-            (peer,) = peers_of([*group])
-            _check_alone(peer)
-            taken.add(peer)
-        except ConfigError as error:
-            left_out[_named(name)] = str(error)
-        # A mistake in a row is one of many kinds, and none is worth another peer's session.
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            left_out[_named(name)] = "its row cannot be read"
-        else:
-            peers[peer.name] = peer
-    return Sound(peers, left_out)
-
-
-def _named(name: object) -> str:
-    return name if isinstance(name, str) and is_name(name) else quote(name)
-
-
-def _check_alone(peer: Peer) -> None:
-    """Raise ConfigError where a peer has what no command would have written."""
-    for key in (peer.public_key, peer.preshared_key):
-        if key is not None and len(key) != 32:  # noqa: PLR2004
-            raise ConfigError("its key must be 32 bytes long")
-    if not any(peer.public_key):
-        raise ConfigError("its public key is zero")
-    if not 0 <= peer.keepalive_s <= KEEPALIVE_MAX_S:
-        raise ConfigError(f"its keepalive is out of range (0-{KEEPALIVE_MAX_S} seconds)")
-    if any(each.scheme != "udp" for each in peer.endpoints):
-        raise ConfigError("serve only accepts TCP connections, and its endpoint is one of TCP")
-    terms = peer.terms
-    if len(terms.to) > TO_MAX:
-        raise ConfigError(f"it may send to {len(terms.to)} networks; at most {TO_MAX}")
-    quota = terms.quota
-    rates = (terms.limit.outbound, terms.limit.inbound)
-    sizes = (terms.limit.burst_bytes, *((quota.month_bytes, quota.then_rate) if quota else ()))
-    if any(rate is not None and not 0 < rate < 1 << 60 for rate in rates):
-        raise ConfigError("its limit is out of range")
-    if any(not 0 <= size < 1 << 60 for size in sizes):
-        raise ConfigError("its burst or quota is out of range")
-
-
-class _Taken:
-    """What peers have that no other may have: check_together, one peer after the other."""
-
-    def __init__(self, server: Server | None) -> None:
-        own: Iterable[Network] = map(one_host, server.addresses) if server else ()
-        self._prefixes: dict[Network, Peer | None] = dict.fromkeys(own)
-        self._keys: dict[bytes, Peer] = {}
-        self._names: dict[str, Peer] = {}
-        self._own = server.addresses if server else ()
-        for peer in server.peers if server else ():
-            self.add(peer)
-
-    def add(self, peer: Peer) -> None:
-        """Raise ConfigError where another has what it has."""
-        sharing = [self._keys.get(peer.public_key), self._names.get(peer.name)]
-        sharing += [self._prefixes.get(prefix) for prefix in peer.allowed_ips]
-        others = {each.name: each for each in sharing if each is not None}
-        check_together([*others.values(), peer], self._own)
-        self._names[peer.name] = self._keys[peer.public_key] = peer
-        self._prefixes.update(dict.fromkeys(peer.allowed_ips, peer))
+            self.n_peers = self._store.n_peers()
+        return bool(changed or gone)

@@ -3,9 +3,10 @@
     LISTEN --notification--> a look --rows--> the copy --Changed--> gateway
              or LOOK_S passed
 
-A look reads the version, and all peers only where that is another. While notifications come
-one after the other, looks are `APART_S` apart: a storm costs a look now and then. Without the
-database it tries again, ever more rarely, and the copy is what it was.
+A look reads what has changed since the last one (looks.py); every LOOK_S a part of all is compared
+as well. While notifications come one after the other, looks are `APART_S` apart, and at least as
+long as the last one took: a storm costs a look now and then, and half of a core at most. Without
+the database it tries again, ever more rarely, and the copy is what it was.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import random
 import select
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
@@ -22,10 +24,11 @@ from fastun import codec
 from fastun.errors import FastunError
 from fastun.fleet import messages, schema
 from fastun.fleet.connection import explained
-from fastun.fleet.copied import Copied
+from fastun.fleet.looks import Looks
 from fastun.fleet.messages import Changed, Claims, Now
 from fastun.fleet.postgres import PostgresDirectory
 from fastun.fleet.presence import Presence
+from fastun.fleet.sound import named
 
 if TYPE_CHECKING:
     import socket
@@ -53,12 +56,12 @@ class Follower:
     def __init__(self, store: PeerStore, url: str, name: str, channel: socket.socket) -> None:
         """Follow the directory at ``url`` for the gateway ``name``."""
         self._store = store
-        self._copied = Copied(store)
+        self._looks = Looks(store)
         self._url = url
         self._name = name
         self._channel = channel
-        self._now = Now(n_peers=self._copied.n_peers)
-        self._version = -1  # of the directory, that the copy is in step with
+        self._now = Now(n_peers=self._looks.copied.n_peers)
+        self._part_due_s = 0.0
         self._announced: Server | None = None  # what the directory says of this gateway
         self._announced_s = 0.0
         self._is_notified = False  # since the last look began
@@ -90,12 +93,15 @@ class Follower:
         with explained(self._url):
             directory.connection.add_notify_handler(self._on_notice)
             directory.connection.execute(f"LISTEN {schema.CHANNEL}")
-        self._version, self._announced = -1, None
+        self._announced = None
+        self._part_due_s = time.monotonic() + LOOK_S
+        self._looks.begin(server)
         self._presence.begin()
 
     def _follow(self, directory: PostgresDirectory) -> None:
         """Raise FastunError when that is not possible any more, and GatewayGone."""
         while True:
+            began_s = time.monotonic()
             self._is_notified = False
             self._announce(directory)
             self._look(directory)
@@ -106,35 +112,33 @@ class Follower:
             looked_s = time.monotonic()
             if not self._is_notified:  # else it came with an answer, and nothing is to be read
                 self._wait(LOOK_S, directory.connection.fileno())
-            self._wait(APART_S - (time.monotonic() - looked_s), None)
+            apart_s = max(APART_S, looked_s - began_s)
+            self._wait(apart_s - (time.monotonic() - looked_s), None)
 
     def _on_notice(self, _: object) -> None:
         self._is_notified = True
 
     def _look(self, directory: PostgresDirectory) -> None:
-        version = directory.version()  # first: what is changed meanwhile is seen next time
-        left_out: dict[str, str] = {}
-        is_changed = False
-        if version != self._version:
-            schema.check(directory.connection, self._url)
-            is_changed, left_out = self._copied.take(directory.rows())
-            self._now = structs.replace(
-                self._now,
-                left_out=len(left_out),
-                why_left_out=tuple(
-                    f"{name}: {why}"[:1024]
-                    for name, why in [*left_out.items()][: messages.NAMED_MAX]
-                ),
-            )
-        self._version = version
+        is_changed = self._looks.look(directory)
         if is_changed:
             self._send(Changed())
+        if time.monotonic() >= self._part_due_s:
+            self._part_due_s = time.monotonic() + LOOK_S
+            if self._looks.look_at_part(directory):
+                is_changed = True
+                self._send(Changed())
+        left_out = self._looks.copied.left_out
         self._say(
             error="",
             looked=time.time(),
-            n_peers=self._copied.n_peers,
+            n_peers=self._looks.copied.n_peers,
             n_looks=self._now.n_looks + 1,
             n_changes=self._now.n_changes + is_changed,
+            left_out=len(left_out),
+            why_left_out=tuple(
+                f"{named(name)}: {why}"[:1024]
+                for name, why in islice(left_out.items(), messages.NAMED_MAX)
+            ),
         )
 
     def _announce(self, directory: PostgresDirectory) -> None:
@@ -143,8 +147,9 @@ class Follower:
         is_due = time.monotonic() >= self._announced_s + _ANNOUNCE_S
         if server is not None and (is_due or server != self._announced):
             directory.announce(self._name, server)
+            if server != self._announced:
+                self._looks.begin(server)
             self._announced, self._announced_s = server, time.monotonic()
-            self._version = -1  # other peers than before may go together with it
 
     # -- the gateway ----------------------------------------------------------------------------
 

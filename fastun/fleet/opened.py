@@ -50,7 +50,7 @@ def settle(store: PeerStore, fleet: Fleet | None) -> None:
                 f" fleet.directory; add it, or run 'fastun fleet leave --state {state}', which"
                 " makes these peers this server's own"
             )
-    elif original is None and (n_peers := len(store.peers())):
+    elif original is None and (n_peers := store.n_peers()):
         raise ConfigError(
             f"{store.path}: has {n_peers} peers of its own, and fleet.directory names another"
             f" directory; move them there with 'fastun fleet join {fleet.directory} --state"

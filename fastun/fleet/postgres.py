@@ -14,24 +14,23 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 
 from fastun.errors import ConfigError
-from fastun.fleet import schema
+from fastun.fleet import reads, schema
 from fastun.fleet.connection import connect, explained
-from fastun.peers.directory import PeerDirectory
+from fastun.peers.directory import Changes, PeerDirectory
 from fastun.peers.peer import check_together
-from fastun.peers.rows import ServerText, columns_of, endpoints_of, peers_of
+from fastun.peers.rows import ServerText, columns_of, endpoints_of, networks_of, peers_of
 from fastun.session import tai64n
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from fastun.endpoint import Endpoint
-    from fastun.peers.peer import Address, Peer, Server
-    from fastun.peers.rows import Row
+    from fastun.peers.peer import Address, Network, Peer, Server
     from fastun.peers.terms import Usage
 
 _PEERS: Final = (
     "SELECT name, public_key, preshared_key, endpoints, keepalive_s, terms, prefix::text"
-    " FROM peer LEFT JOIN allowed_ip ON peer = name {} ORDER BY name, position"
+    " FROM peer LEFT JOIN allowed_ip ON peer = name {} ORDER BY name, position, prefix"
 )
 
 
@@ -80,13 +79,25 @@ class PostgresDirectory(PeerDirectory):
     def version(self) -> int:  # noqa: D102
         return int(self._rows("SELECT version FROM state")[0][0])
 
+    def changes_since(self, version: int) -> Changes | None:  # noqa: D102
+        read = reads.since(self.connection, self.url, version)
+        if read is None:
+            return None
+        with self._explained():
+            peers = peers_of([row for rows in read.rows.values() for row in rows])
+        gone = tuple(name for name, rows in read.rows.items() if not rows)
+        return Changes(read.version, peers, gone)
+
+    def n_peers(self) -> int:  # noqa: D102
+        return int(self._rows("SELECT count(*) FROM peer")[0][0])
+
+    def prefixes(self) -> list[Network]:  # noqa: D102
+        with self._explained():
+            return networks_of(self._rows("SELECT prefix::text FROM allowed_ip"))
+
     def peers(self) -> tuple[Peer, ...]:  # noqa: D102
         with self._explained():
-            return peers_of(self.rows())
-
-    def rows(self) -> list[Row]:
-        """Return the rows of all peers, unchecked, as of one moment."""
-        return self._rows(_PEERS.format(""))
+            return peers_of(self._rows(_PEERS.format("")))
 
     def named(self, name: str) -> Peer | None:  # noqa: D102
         with self._explained():

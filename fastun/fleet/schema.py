@@ -6,6 +6,7 @@ by itself: while a fleet is updated, one gateway after another, the old ones go 
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,7 @@ def _steps() -> list[Path]:
     return sorted(_MIGRATIONS.glob("*.sql"))
 
 
+@functools.cache
 def version_here() -> int:
     """Return the version that this fastun reads."""
     return len(_steps())
@@ -38,7 +40,11 @@ def check(connection: psycopg.Connection[Any], url: str) -> None:
     """Raise RuntimeFailure where the tables are missing, or of another version."""
     with explained(url):
         row = connection.execute("SELECT version FROM fastun.schema_version").fetchone()
-    found = row[0] if row else 0
+    check_version(row[0] if row else 0, url)
+
+
+def check_version(found: int, url: str) -> None:
+    """Raise RuntimeFailure where that is not the version that this fastun reads."""
     if found != (here := version_here()):
         newer = found > here
         fix = (

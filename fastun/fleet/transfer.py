@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from fastun.config.peer import parse_name
 from fastun.errors import ConfigError, quote
-from fastun.fleet.copied import sound
+from fastun.fleet.sound import sound
 from fastun.peers.rows import terms_text
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _peer(line: bytes, where: str) -> Peer:
         raise ConfigError(f"{where}: not a peer; give what 'fastun peer export' printed") from None
     parse_name(found.name, f"{where}: name")
     rows: list[Row] = [(*first[:6], prefix) for prefix in found.allowed_ips]
-    peers, left_out = sound(rows or [first], None)
+    peers, left_out = sound({found.name: rows or [first]}, None)
     if left_out:
         raise ConfigError(f"{where}: peer {quote(found.name)}: {next(iter(left_out.values()))}")
     return peers[found.name]

@@ -10,7 +10,7 @@ import asyncio
 import os
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Self
 
 from msgspec import structs
@@ -68,7 +68,9 @@ class PeerSync:
         self.n_fills = 0  # looks that found a change
         self._version = -1  # of the directory that the slots are in step with
         self._is_settled = True  # all peers have got their slots
-        self._admitted: list[Peer] = []  # that may connect now
+        self._directory: dict[str, Peer] = {}  # all of it, by name
+        self._admitted: dict[bytes, Peer] = {}  # that may connect now, by key
+        self._behind: dict[bytes, tuple[Network, ...]] = {}
         self.behind: tuple[Network, ...] = ()  # networks of the directory's peers, to be routed
         self._cut_short: set[str] = set()  # peers that are not pushed all of their addresses
         self._routeless: set[str] = set()  # peers without allowed IPs, warned of
@@ -119,9 +121,12 @@ class PeerSync:
     def refresh(self) -> None:
         """Follow the directory; keep slots free where not all peers have one."""
         try:
-            is_behind = self._store is not None and self._store.version() != self._version
-            if is_behind or not self._is_settled or self._terms.is_due(time.time()):
+            if self._terms.is_due(time.time()):
                 self.fill()
+            elif self._store is not None and self._store.version() != self._version:
+                self._follow(self._store)
+            elif not self._is_settled:
+                self._settle(self._peer_slots.replace(self._admitted.values()))
             else:
                 self._peer_slots.make_room()
             if self._store is not None:
@@ -146,22 +151,53 @@ class PeerSync:
         """Have exactly the peers of the file and the directory. Raises FastunError."""
         if self._settings.wire != "wireguard":
             return
-        peers = list(self._settings.peers)
+        directory: tuple[Peer, ...] = ()
         version = self._version
         if self._store is not None:
             version = self._store.version()  # first: what is changed meanwhile is seen next time
-            peers += self._store.peers()
+            directory = self._store.peers()
+        peers = [*self._settings.peers, *directory]
         check_together(peers, self._settings.addresses)
+        self._warn(peers)
+        admitted = self._terms.admitted(peers, time.time())
+        self._directory = {peer.name: peer for peer in directory}
+        self._admitted = {peer.public_key: peer for peer in admitted}
+        self._lead_behind(admitted, None)
+        self._version = version
+        self._settle(self._peer_slots.replace(admitted))
+
+    def _follow(self, store: ServedPeers) -> None:
+        """Apply what has changed in the directory, whose own peers go together. As `fill`."""
+        changes = store.changes_since(self._version)
+        if changes is None:
+            self.fill()
+            return
+        peers = [peer for peer in changes.peers if self._directory.get(peer.name) != peer]
+        names = (*changes.gone, *(peer.name for peer in peers))
+        check_together([*self._settings.peers, *peers], self._settings.addresses)
+        self._warn(peers)
+        before = [self._directory[name] for name in names if name in self._directory]
+        gone = {peer.public_key for peer in before} - {peer.public_key for peer in peers}
+        admitted = self._terms.also_admitted(peers, gone, time.time())
+        gone |= {peer.public_key for peer in peers} - {peer.public_key for peer in admitted}
+        for name in names:
+            self._directory.pop(name, None)
+        for key in gone:
+            self._admitted.pop(key, None)
+        self._directory |= {peer.name: peer for peer in peers}
+        self._admitted |= {peer.public_key: peer for peer in admitted}
+        self._lead_behind(admitted, gone)
+        self._version = changes.version
+        self._settle(self._peer_slots.change(admitted, gone))
+
+    def _settle(self, are_all_in: bool) -> None:
+        """Note whether all have got their slots: else the next look tries again."""
+        self._is_settled = are_all_in
+        self.n_fills += are_all_in
+
+    def _warn(self, peers: list[Peer]) -> None:
         self._check_pushes(peers)
         self._warn_of_routeless(peers)
-        admitted = self._terms.admitted(peers, time.time())
-        self._admitted = admitted
-        if not self.routes_connected:
-            self.behind = self._networks_behind(admitted)
-        self._is_settled = self._peer_slots.replace(admitted)
-        if self._is_settled:
-            self._version = version
-            self.n_fills += 1
 
     @property
     def routes_connected(self) -> bool:
@@ -173,29 +209,40 @@ class PeerSync:
     def behind_of(self, connected: frozenset[bytes]) -> tuple[Network, ...]:
         """Return all networks of the directory's peers that have these keys, in order."""
         in_file = {peer.public_key for peer in self._settings.peers}
-        return tuple(
-            network
-            for peer in self._admitted
-            if peer.public_key in connected and peer.public_key not in in_file
-            for network in peer.allowed_ips
-        )
+        keys = sorted((connected & self._admitted.keys()) - in_file)
+        return tuple(network for key in keys for network in self._admitted[key].allowed_ips)
 
-    def _networks_behind(self, peers: list[Peer]) -> tuple[Network, ...]:
+    def _lead_behind(self, peers: list[Peer], gone: Iterable[bytes] | None) -> None:
+        """Have routes to what is behind these as well, or as it is now; gone None: to no other."""
+        if self.routes_connected:
+            return
+        kept = {} if gone is None else self._behind
+        for key in gone or ():
+            kept.pop(key, None)
+        self._behind = kept | self._networks_behind(peers)
+        self.behind = tuple(network for each in self._behind.values() for network in each)
+
+    def _networks_behind(self, peers: list[Peer]) -> dict[bytes, tuple[Network, ...]]:
         """Return what needs a route to the device: not what is in its own networks.
 
         Nor what is in the file, and so in the settings that the device has.
         """
         if self._settings.table == "off":
-            return ()
+            return {}
         own = [address.network for address in self._settings.addresses]
         in_file = {peer.public_key for peer in self._settings.peers}
-        return tuple(
-            network
+        return {
+            peer.public_key: tuple(
+                network
+                for network in peer.allowed_ips
+                if not any(
+                    each.version == network.version and network.subnet_of(each)  # type: ignore[arg-type]
+                    for each in own
+                )
+            )
             for peer in peers
             if peer.public_key not in in_file
-            for network in peer.allowed_ips
-            if not any(each.version == network.version and network.subnet_of(each) for each in own)  # type: ignore[arg-type]
-        )
+        }
 
     def first_steps(self) -> list[str]:
         """Return what to do when no peer may connect yet."""

@@ -36,13 +36,26 @@ class PeerTerms:
 
     def admitted(self, peers: Iterable[Peer], now: float) -> list[Peer]:
         """Return those that may connect at `now`, Unix time; say what is to be said of others."""
-        admitted, barred = [], {}
         self._due = float("inf")
+        return self._admitted(peers, now, {})
+
+    def also_admitted(self, peers: Iterable[Peer], gone: Iterable[bytes], now: float) -> list[Peer]:
+        """Return the same of peers that have changed; those with the keys `gone` are not there."""
+        barred = dict(self._peer_slots.barred)
+        for key in gone:
+            barred.pop(key, None)
+        return self._admitted(peers, now, barred)
+
+    def _admitted(
+        self, peers: Iterable[Peer], now: float, barred: dict[bytes, tuple[str, str]]
+    ) -> list[Peer]:
+        admitted = []
         for peer in peers:
             if why := peer.terms.barred(now):
                 barred[peer.public_key] = (peer.name, why)
                 self._say_barred(peer, why)
                 continue
+            barred.pop(peer.public_key, None)
             admitted.append(peer)
             if peer.terms.expires is not None:
                 self._watch_end(peer, peer.terms.expires, now)

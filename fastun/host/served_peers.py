@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastun.config.settings import ServeSettings
+    from fastun.peers.directory import Changes
     from fastun.peers.peer import Peer
     from fastun.peers.terms import Usage
 
@@ -28,6 +29,9 @@ class ServedPeers(Protocol):
         """Have the commands that add peers know of this gateway. Blocks; any thread."""
 
     def version(self) -> int:
+        """As PeerDirectory."""
+
+    def changes_since(self, version: int) -> Changes | None:
         """As PeerDirectory."""
 
     def peers(self) -> tuple[Peer, ...]:
@@ -70,6 +74,10 @@ class OwnPeers:
     def version(self) -> int:
         """As ServedPeers."""
         return self._store.version()
+
+    def changes_since(self, version: int) -> Changes | None:
+        """As ServedPeers."""
+        return self._store.changes_since(version)
 
     def peers(self) -> tuple[Peer, ...]:
         """As ServedPeers."""

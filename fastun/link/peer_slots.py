@@ -26,26 +26,21 @@ from msgspec import structs
 
 from fastun import log
 from fastun.lane.lanes import Lanes
-from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
+from fastun.lane.messages import ForgetIps, ForgetReceivingKeys
 from fastun.lane.worker_process import WorkerProcess
-from fastun.link import slot_terms
+from fastun.link import slot_ips, slot_terms
+from fastun.link.slot_ips import Ip, SlotIp
 from fastun.link.slotted_peer import ENDED_S, HANDSHAKE_S, NO_SLOT, SlottedPeer
 from fastun.native import PEER_FIELDS, PEER_SLOTS, bounded
-from fastun.peers.peer import Network, Peer
+from fastun.peers.peer import Peer
 from fastun.peers.terms import USUAL
 from fastun.session import clock
 from fastun.session.refusal import HandshakeError, Refusal
 
-# A control message takes 8 KiB; an IPv6 network in it takes 22 bytes. A file may have 130,000.
-NETWORKS_PER_MESSAGE = 256
 ROUTING_ROLES = ("tun-reader", "link-reader")
 
 # Of more peers than slots, so many may come within one look.
 FREE_SLOTS: Final = PEER_SLOTS // 4
-
-# As the workers take them: an address and the length of its prefix; and with a slot in front.
-_Prefix = tuple[bytes, int]
-_Ip = tuple[int, bytes, int]
 
 __all__ = ["ENDED_S", "HANDSHAKE_S", "NO_SLOT", "PeerSlots", "SlottedPeer"]
 
@@ -116,20 +111,39 @@ class PeerSlots:
         seal, open and count for the last peer there.
         """
         wanted = {peer.public_key: peer for peer in peers}
-        known = [(each, wanted.get(key)) for key, each in self._by_key.items()]
+        return self._have(wanted, [(each, wanted.get(key)) for key, each in self._by_key.items()])
+
+    def change(self, peers: Iterable[Peer], gone: Iterable[bytes]) -> bool:
+        """Have these peers as well, or as they are now, and none with these keys; as `replace`.
+
+        What it takes does not grow with the peers that stay as they are.
+        """
+        wanted = {peer.public_key: peer for peer in peers}
+        keys = dict.fromkeys((*gone, *wanted))
+        known = [(each, wanted.get(key)) for key in keys if (each := self._by_key.get(key))]
+        are_all_in = self._have(wanted, known)
+        if self.absent and self.n_peers <= PEER_SLOTS:  # from now on there is a slot for each
+            return self._seat_all([slotted.peer for slotted in self.absent.values()]) and are_all_in
+        return are_all_in
+
+    def _have(
+        self, wanted: dict[bytes, Peer], known: list[tuple[SlottedPeer, Peer | None]]
+    ) -> bool:
+        """Have those that are wanted, of which, and of those to be removed, some are known."""
         stay = [(each, now) for each, now in known if now is not None and _may_stay(each, now)]
         gone = [each for each, now in known if now is None or not _may_stay(each, now)]
         changed = [(each, now) for each, now in stay if each.peer != now]
         new = [peer for key, peer in wanted.items() if key not in self._by_key] if changed else []
         self._left.clear()
-        rest = self._change(changed, {ip for peer in new for ip in _ips(peer)})
+        rest = self._change(changed, {ip for peer in new for ip in slot_ips.of(peer)})
         self._remove(gone)
         are_all_in = self._seat(wanted)
         self._change_ips([], rest)
         return are_all_in
 
     def _seat(self, wanted: dict[bytes, Peer]) -> bool:
-        if len(wanted) <= PEER_SLOTS:
+        n_peers = len(self._by_key) + sum(key not in self._by_key for key in wanted)
+        if n_peers <= PEER_SLOTS:
             return self._seat_all(wanted.values())
         self._add_absent(peer for peer in wanted.values() if not peer.endpoints)
         self._free_idle()
@@ -211,23 +225,23 @@ class PeerSlots:
         if worker.role not in ROUTING_ROLES:
             return
         for slotted in self.by_slot.values():
-            for message in _allowed_ips(slotted.slot, [slotted]):
+            for message in slot_ips.allowed(slotted.slot, [slotted]):
                 worker.send(message)
             if slotted.peer.terms != USUAL:
                 worker.send(slot_terms.message_for(worker.role, slotted, slotted.peer.terms))
-        for message in _allowed_ips(NO_SLOT, self.absent.values()):
+        for message in slot_ips.allowed(NO_SLOT, self.absent.values()):
             worker.send(message)
 
-    def _change(self, changed: list[tuple[SlottedPeer, Peer]], new: set[_Prefix]) -> list[_Ip]:
+    def _change(self, changed: list[tuple[SlottedPeer, Peer]], new: set[Ip]) -> list[SlotIp]:
         """Give peers other addresses and the like, and leave them their slots and sessions.
 
         Returns what is still to be taken from them: what ``new`` peers have, when those are in.
         """
         before = [(slotted, slotted.peer) for slotted, _ in changed]
-        added: list[_Ip] = []
-        removed: list[_Ip] = []
+        added: list[SlotIp] = []
+        removed: list[SlotIp] = []
         for slotted, now in changed:
-            had, has = _ips(slotted.peer), _ips(now)
+            had, has = slot_ips.of(slotted.peer), slot_ips.of(now)
             added += [(slotted.slot, *each) for each in has if each not in had]
             removed += [(slotted.slot, *each) for each in had if each not in has]
             has_other_terms = slotted.peer.terms != now.terms
@@ -240,18 +254,8 @@ class PeerSlots:
             self._on_changed(slotted, was)
         return [each for each in removed if each[1:] in new]
 
-    def _change_ips(self, added: list[_Ip], removed: list[_Ip]) -> None:
-        """Have addresses change hands: in one step, or where they are many, without a gap.
-
-        What moves is the new peer's before it is taken from the old one, which does not take it
-        from the new one.
-        """
-        n, most = len(added), NETWORKS_PER_MESSAGE
-        for start in range(0, n + len(removed), most):
-            end = start + most
-            message = ChangeIps(
-                tuple(added[start:end]), tuple(removed[max(0, start - n) : max(0, end - n)])
-            )
+    def _change_ips(self, added: list[SlotIp], removed: list[SlotIp]) -> None:
+        for message in slot_ips.changed(added, removed):
             for role in ROUTING_ROLES:
                 self._lanes.send(role, message)
 
@@ -292,12 +296,11 @@ class PeerSlots:
             if slotted.slot != NO_SLOT:
                 self._clear(slotted)
             self._log.debug("removed", peer=slotted.peer.name, slot=slotted.slot)
-        if any(slotted.slot == NO_SLOT for slotted in gone):
-            for slotted in gone:
-                self.absent.pop(slotted.peer.public_key, None)
-            for role in ROUTING_ROLES:
-                self._lanes.send(role, ForgetIps(NO_SLOT))
-                self._allow_ips(role, NO_SLOT, self.absent.values())
+        were_absent = [slotted for slotted in gone if slotted.slot == NO_SLOT]
+        for slotted in were_absent:
+            self.absent.pop(slotted.peer.public_key, None)
+        ips = (ip for slotted in were_absent for ip in slot_ips.of(slotted.peer))
+        self._change_ips([], [(NO_SLOT, *ip) for ip in ips])
 
     def _clear(self, slotted: SlottedPeer) -> None:
         """Take the slot from its peer."""
@@ -313,14 +316,8 @@ class PeerSlots:
 
     def _allow_ips(self, role: str, slot: int, peers: Iterable[SlottedPeer]) -> None:
         """Give the slot the peers' addresses; those that another slot had go to this one."""
-        for message in _allowed_ips(slot, peers):
+        for message in slot_ips.allowed(slot, peers):
             self._lanes.send(role, message)
-
-
-def _allowed_ips(slot: int, peers: Iterable[SlottedPeer]) -> Iterator[AllowIps]:
-    networks = [packed(n) for slotted in peers for n in slotted.peer.allowed_ips]
-    for start in range(0, len(networks), NETWORKS_PER_MESSAGE):
-        yield AllowIps(slot, tuple(networks[start : start + NETWORKS_PER_MESSAGE]))
 
 
 def _may_stay(slotted: SlottedPeer, now: Peer) -> bool:
@@ -333,12 +330,3 @@ def _may_stay(slotted: SlottedPeer, now: Peer) -> bool:
     if slotted.slot == NO_SLOT:
         return copy_of(before, name=now.name, terms=now.terms) == now
     return before.preshared_key == now.preshared_key
-
-
-def _ips(peer: Peer) -> dict[_Prefix, None]:
-    return dict.fromkeys(map(packed, peer.allowed_ips))
-
-
-def packed(network: Network) -> _Prefix:
-    """Return a network as the workers take it."""
-    return network.network_address.packed, network.prefixlen

@@ -8,12 +8,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from ipaddress import ip_interface
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, nearest, quote
 from fastun.peers.peer import Address, Network, Peer, Server, hosts_of, one_host
 from fastun.peers.terms import Usage
+
+
+class Changes(NamedTuple):
+    """What became of a directory since a version of it, as of one moment.
+
+    At `version` it has `peers`, new or other than before, and none of the names that are `gone`. A
+    peer may be among them that is as it was.
+    """
+
+    version: int
+    peers: tuple[Peer, ...]
+    gone: tuple[str, ...]
 
 
 class PeerDirectory(ABC):
@@ -42,8 +54,23 @@ class PeerDirectory(ABC):
         """Return a number that grows with every change of peers, and else stays."""
 
     @abstractmethod
+    def changes_since(self, version: int) -> Changes | None:
+        """Return what has changed since that version, without reading all.
+
+        None where that was too long ago: all is to be read again.
+        """
+
+    @abstractmethod
     def peers(self) -> tuple[Peer, ...]:
         """Return all, in the order of their names."""
+
+    @abstractmethod
+    def n_peers(self) -> int:
+        """Return how many there are, without reading them."""
+
+    @abstractmethod
+    def prefixes(self) -> list[Network]:
+        """Return the allowed IPs of all."""
 
     @abstractmethod
     def named(self, name: str) -> Peer | None:
@@ -137,7 +164,7 @@ class PeerDirectory(ABC):
         ConfigError when there is none. To keep it free until it is added: inside changes().
         """
         server = self.server()
-        taken = [prefix for peer in self.peers() for prefix in peer.allowed_ips]
+        taken = self.prefixes()
         if server:
             taken += [prefix for peer in server.peers for prefix in peer.allowed_ips]
         taken += [one_host(address) for address in self.own_addresses()]

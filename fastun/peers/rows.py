@@ -5,9 +5,10 @@ the file is damaged or was edited.
 """
 
 import functools
+from collections.abc import Iterable
 from ipaddress import ip_interface
 from itertools import groupby
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -15,6 +16,7 @@ from fastun import endpoint
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.peers import prefixes
+from fastun.peers.directory import Changes
 from fastun.peers.peer import Network, Peer, Server, is_name
 from fastun.peers.terms import Quota, RateLimit, Terms
 from fastun.vocabulary import Mode
@@ -43,6 +45,34 @@ def peers_of(rows: list[Row]) -> tuple[Peer, ...]:
             )
         )
     return tuple(peers)
+
+
+def changes_of(rows: list[tuple[Any, ...]], since: int, n_kept: int) -> Changes | None:
+    """Return what has changed, of rows with the version and a peer's name before what it is now.
+
+    None where ``since`` was too long ago: ``n_kept`` versions are kept.
+    """
+    version = int(rows[0][0])
+    if since < 0 or not version - n_kept <= since <= version:
+        return None
+    gone = tuple(row[1] for row in rows if row[1] is not None and row[2] is None)
+    return Changes(version, peers_of([row[2:] for row in rows if row[2] is not None]), gone)
+
+
+def networks_of(rows: list[tuple[str]]) -> list[Network]:
+    """Return the networks of rows with their texts."""
+    return [_network(text) for (text,) in rows]
+
+
+def by_name(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each peer, in the order in which they come."""
+    return {name: list(group) for name, group in groupby(rows, key=lambda row: row[0])}
+
+
+def rows_of(peer: Peer) -> list[Row]:
+    """Return the rows of a peer, as `peers_of` takes them."""
+    columns = columns_of(peer)
+    return [(*columns, str(prefix)) for prefix in peer.allowed_ips] or [(*columns, None)]
 
 
 # A change is most often one peer's, and all others' prefixes are those of the last look.

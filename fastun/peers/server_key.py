@@ -32,7 +32,7 @@ def check(directory: PeerDirectory, public_key: bytes | None, state: Path, file:
     if recorded == FORGOTTEN or (public_key is not None and recorded in (None, public_key)):
         return
     server = directory.server()
-    n_peers = len(directory.peers()) + (len(server.peers) if server else 0)
+    n_peers = directory.n_peers() + (len(server.peers) if server else 0)
     if n_peers == 0:
         return
     peers = f"the {n_peers:,} peers" if n_peers > 1 else "the peer"

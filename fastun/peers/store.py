@@ -3,6 +3,7 @@
     peer        name, public key, pre-shared key, endpoints, keepalive, terms (JSON)
     allowed_ip  prefix -> peer; the key of the table, so no two peers have one prefix
     usage       what a peer has used of its quota, in which month
+    change      the version by which a peer was last changed; triggers write it
     fact        version (grows with every change of peers), server, server_key, public_endpoints;
                 fleet, the URL of the directory that this is a copy of
 
@@ -13,61 +14,52 @@ holds pre-shared keys, so it is made with mode 0600 and refused when others can 
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from fastun.errors import FastunError, RuntimeFailure
-from fastun.peers import store_file
-from fastun.peers.directory import PeerDirectory
+from fastun.peers.directory import Changes, PeerDirectory
 from fastun.peers.peer import check_together
-from fastun.peers.rows import ServerText, columns_of, endpoints_of, peers_of
-from fastun.peers.store_file import DAMAGED, FILE_NAME
+from fastun.peers.rows import (
+    ServerText,
+    changes_of,
+    columns_of,
+    endpoints_of,
+    networks_of,
+    peers_of,
+)
+from fastun.peers.store_database import LOCK_TIMEOUT_S, StoreDatabase
+from fastun.peers.store_file import FILE_NAME
 from fastun.peers.terms import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from fastun.endpoint import Endpoint
-    from fastun.peers.peer import Peer, Server
-
-# A change takes milliseconds; one that takes longer hangs.
-LOCK_TIMEOUT_S: Final = 5.0
+    from fastun.peers.peer import Network, Peer, Server
+    from fastun.peers.rows import Row
 
 _PEERS: Final = (
     "SELECT name, public_key, preshared_key, endpoints, keepalive_s, terms, prefix"
     " FROM peer LEFT JOIN allowed_ip ON peer = name {} ORDER BY name, position"
 )
 
+# Changes of one moment, with the version: a peer of no row is gone.
+_CHANGES: Final = (
+    "SELECT value, change.peer, peer.name, public_key, preshared_key, endpoints, keepalive_s,"
+    " terms, prefix FROM fact LEFT JOIN change ON change.version > ?"
+    " LEFT JOIN peer ON peer.name = change.peer LEFT JOIN allowed_ip ON allowed_ip.peer = peer.name"
+    " WHERE fact.name = 'version' ORDER BY change.peer, position"
+)
+
+# Changes of so many versions are kept. A gateway looks twice a second, and is never that late.
+KEPT: Final = 1000
+
 __all__ = ["FILE_NAME", "LOCK_TIMEOUT_S", "PeerStore"]
 
 
-class PeerStore(PeerDirectory):
+class PeerStore(StoreDatabase, PeerDirectory):
     """The directory in one file. Close it, or use it as a context manager."""
-
-    def __init__(self, state_dir: Path, *, any_thread: bool = False) -> None:
-        """Open the file below `state_dir`, both made where they are missing.
-
-        By `any_thread` it may be used, by one at a time, and else by this one.
-
-        Raises ConfigError when others can read or replace the file, and RuntimeFailure when it
-        cannot be used, is damaged or was written by a newer version.
-        """
-        self.path = state_dir / FILE_NAME
-        with self._explained():
-            store_file.make_private(self.path)
-            self._database = store_file.connect(
-                self.path, timeout_s=LOCK_TIMEOUT_S, any_thread=any_thread
-            )
-        try:
-            with self._explained():
-                self._prepare()
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -77,34 +69,24 @@ class PeerStore(PeerDirectory):
         """Close it."""
         self.close()
 
-    def wait_at_most(self, seconds: float) -> None:
-        """Let others' changes keep whoever calls from now on no longer than this."""
-        with self._explained():
-            self._database.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
-
-    def close(self) -> None:
-        """Let the file go; what is unfinished did not happen."""
-        self._database.close()
-
     # -- the directory ------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def changes(self) -> Iterator[None]:  # noqa: D102 (PeerDirectory has it, here and below)
-        with self._explained():
-            self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            with self._explained():
-                self._database.execute("COMMIT")
-        except BaseException:
-            # SQLite has rolled back by itself after some errors, as of a full disk.
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
 
     def version(self) -> int:  # noqa: D102
         with self._explained():
             return int(self._fact("version") or 0)
+
+    def changes_since(self, version: int) -> Changes | None:  # noqa: D102
+        with self._explained():
+            rows = self._database.execute(_CHANGES, (version,)).fetchall()
+            return changes_of(rows, version, KEPT)
+
+    def n_peers(self) -> int:  # noqa: D102
+        with self._explained():
+            return int(self._database.execute("SELECT count(*) FROM peer").fetchone()[0])
+
+    def prefixes(self) -> list[Network]:  # noqa: D102
+        with self._explained():
+            return networks_of(self._database.execute("SELECT prefix FROM allowed_ip").fetchall())
 
     def peers(self) -> tuple[Peer, ...]:  # noqa: D102
         with self._explained():
@@ -113,8 +95,7 @@ class PeerStore(PeerDirectory):
 
     def named(self, name: str) -> Peer | None:  # noqa: D102
         with self._explained():
-            rows = self._database.execute(_PEERS.format("WHERE name = ?"), (name,)).fetchall()
-            return next(iter(peers_of(rows)), None)
+            return next(iter(peers_of(self.rows_of(name))), None)
 
     def add(self, peer: Peer) -> None:  # noqa: D102
         with self._changing():
@@ -151,15 +132,7 @@ class PeerStore(PeerDirectory):
         return peer
 
     def _sharing_with(self, peer: Peer) -> list[Peer]:
-        """Return the peers with its name, its key or one of its prefixes, without reading all."""
-        look = self._database.execute
-        prefixes = [(str(prefix),) for prefix in peer.allowed_ips]
-        found = look(
-            "SELECT name FROM peer WHERE name = ? OR public_key = ?", (peer.name, peer.public_key)
-        ).fetchall()
-        for prefix in prefixes:
-            found += look("SELECT peer FROM allowed_ip WHERE prefix = ?", prefix).fetchall()
-        return [each for (name,) in sorted({*found}) if (each := self.named(name))]
+        return [each for name in sorted(self.names_sharing(peer)) if (each := self.named(name))]
 
     def _check_beside(self, peer: Peer, others: Iterable[Peer]) -> None:
         server = self.server()
@@ -214,7 +187,7 @@ class PeerStore(PeerDirectory):
     def remember_server_key(self, public_key: bytes) -> None:  # noqa: D102
         self._set_fact("server_key", public_key.hex())
 
-    # -- a copy of another directory (fastun.fleet) ---------------------------------------------
+    # -- a copy of another directory (fastun.fleet.copied) --------------------------------------
 
     def original(self) -> str | None:
         """Return the URL of the directory that this is a copy of, None where it is its own."""
@@ -223,6 +196,30 @@ class PeerStore(PeerDirectory):
     def remember_original(self, url: str | None) -> None:
         """Be a copy of that one; None: be one's own again."""
         self._set_fact("fleet", url or "")
+
+    def rows(self, after: str = "", upto: str | None = None) -> list[Row]:
+        """Return the rows of the peers whose names are in that range, `upto` included, in order."""
+        where = "WHERE name > ?" + ("" if upto is None else " AND name <= ?")
+        with self._explained():
+            values = (after,) if upto is None else (after, upto)
+            return self._database.execute(_PEERS.format(where), values).fetchall()
+
+    def rows_of(self, name: str) -> list[Row]:
+        """Return the rows of the peer of that name, none where there is no such peer."""
+        with self._explained():
+            return self._database.execute(_PEERS.format("WHERE name = ?"), (name,)).fetchall()
+
+    def names_sharing(self, peer: Peer) -> set[str]:
+        """Return the peers with its name, its key or one of its prefixes, without reading all."""
+        look = self._database.execute
+        with self._explained():
+            found = look(
+                "SELECT name FROM peer WHERE name = ? OR public_key = ?",
+                (peer.name, peer.public_key),
+            ).fetchall()
+            for prefix in peer.allowed_ips:
+                found += look("SELECT peer FROM allowed_ip WHERE prefix = ?", (str(prefix),))
+        return {name for (name,) in found}
 
     def copy(self, changed: Iterable[Peer], gone: Iterable[str]) -> None:
         """Have these as they are, which go together with the rest, and not those of these names."""
@@ -244,63 +241,10 @@ class PeerStore(PeerDirectory):
     def remember_public_endpoints(self, endpoints: tuple[Endpoint, ...]) -> None:  # noqa: D102
         self._set_fact("public_endpoints", " ".join(map(str, endpoints)))
 
-    # -- the file -----------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        self._database.execute("PRAGMA foreign_keys = ON")
-        self._database.execute("PRAGMA secure_delete = ON")  # A removed peer's key goes with it.
-        store_file.check_contents(self._database, self.path)
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Change in the caller's transaction, or in one of its own."""
-        own = contextlib.nullcontext() if self._database.in_transaction else self.changes()
-        with own, self._explained():
-            yield
-
     def _grow_version(self) -> None:
         self._database.execute("UPDATE fact SET value = value + 1 WHERE name = 'version'")
-
-    def _fact(self, name: str) -> str | None:
-        with self._explained():
-            row = self._database.execute(
-                "SELECT value FROM fact WHERE name = ?", (name,)
-            ).fetchone()
-        return None if row is None else str(row[0])
-
-    def _set_fact(self, name: str, value: str) -> None:
-        with self._changing():
-            self._database.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn what SQLite and the system say into one line; no value of a row is shown."""
-        try:
-            yield
-        except FastunError:
-            raise
-        except sqlite3.Error as error:
-            raise RuntimeFailure(f"{self.path}: {_explain(error)}") from None
-        except OSError as error:
-            raise RuntimeFailure(
-                f"{self.path}: {error.strerror}; run as root, or choose another --state"
-            ) from None
-        # msgspec's errors are ValueErrors; SQLite asks for the memory that a damaged page names.
-        except (ValueError, TypeError, IndexError, RecursionError, MemoryError):
-            raise RuntimeFailure(f"{self.path}: {DAMAGED}") from None
-
-
-def _explain(error: sqlite3.Error) -> str:
-    # The low byte is the primary code (sqlite.org/rescode.html); errors of Python's have none.
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return "locked by another process for too long; try again"
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return DAMAGED
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return f"{error}; run as root, or choose another --state"
-        case sqlite3.SQLITE_FULL:
-            return "no space left on the disk; nothing was changed"
-        case sqlite3.SQLITE_ERROR:  # A table or column that is not there.
-            return DAMAGED
-    return f"{error}; nothing was changed"
+        self._database.execute(
+            "DELETE FROM change"
+            " WHERE version <= (SELECT value FROM fact WHERE name = 'version') - ?",
+            (KEPT,),
+        )

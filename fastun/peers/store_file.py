@@ -27,6 +27,19 @@ SUFFIXES: Final = ("-journal", "-wal", "-shm")
 
 DAMAGED: Final = "damaged; restore it from a backup, or move it away and add the peers again"
 
+# What notes of each row in a statement that a peer has changed, by the version that follows.
+_NOTE: Final = (
+    "CREATE TRIGGER {table}_{when}_{row} AFTER {when} ON {table} BEGIN"
+    " INSERT OR REPLACE INTO change SELECT {row}.{column}, value + 1 FROM fact"
+    " WHERE fact.name = 'version'; END"
+)
+
+
+def _noting(table: str, column: str) -> list[str]:
+    events = (("INSERT", "NEW"), ("UPDATE", "OLD"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
+    return [_NOTE.format(table=table, column=column, when=when, row=row) for when, row in events]
+
+
 # What makes of each format the next one, from an empty file on; its number is PRAGMA user_version,
 # and a higher one is a newer fastun's.
 _STEPS: Final = (
@@ -53,6 +66,13 @@ _STEPS: Final = (
             month TEXT NOT NULL,
             n_bytes INTEGER NOT NULL
         ) STRICT""",
+    ),
+    (
+        # The version by which a peer was last changed, there still or not.
+        "CREATE TABLE change (peer TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+        "CREATE INDEX change_by_version ON change (version)",
+        *_noting("peer", "name"),
+        *_noting("allowed_ip", "peer"),
     ),
 )
 SCHEMA_VERSION: Final = len(_STEPS)

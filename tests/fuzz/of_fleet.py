@@ -12,8 +12,8 @@ from fastun.config.fleet import parse_directory
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.fleet import messages, postgres, transfer
 from fastun.fleet.connection import explained
-from fastun.fleet.copied import sound
 from fastun.fleet.postgres import PostgresDirectory
+from fastun.fleet.sound import named, sound
 from fastun.peers.peer import check_together
 from tests.fuzz.target import Source, target
 from tests.support.fleet_server import SERVER
@@ -32,10 +32,13 @@ def fleet_rows(data: bytes) -> None:
         prefix = source.text() if source.byte() % 4 else None
         psk = source.bytes(32) if source.byte() % 2 else None
         rows.append((name, key, psk, endpoints, source.byte() - 2, terms or "{}", prefix))
-    found = sound(rows, SERVER)
+    grouped: dict[str, list[Any]] = {}
+    for row in rows:
+        grouped.setdefault(row[0], []).append(row)
+    found = sound(grouped, SERVER)
     check_together(found.peers.values(), SERVER.addresses)
     for name, why in found.left_out.items():
-        assert name.isprintable()
+        assert named(name).isprintable()
         assert why
     assert {row[0] for row in rows} >= found.peers.keys()
 

@@ -9,7 +9,13 @@ from fastun.errors import RuntimeFailure
 from fastun.host.process import supply_messages as messages
 from fastun.host.process.client import ANSWER_LIMIT_S, Answer
 from fastun.host.process.messages import Done
-from fastun.host.process.supply_messages import FileRead, PeersRead, UsageRead, Version
+from fastun.host.process.supply_messages import (
+    ChangesRead,
+    FileRead,
+    PeersRead,
+    UsageRead,
+    Version,
+)
 from fastun.peers.terms import Usage
 
 if TYPE_CHECKING:
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from fastun.config.settings import ServeSettings
     from fastun.host.process.client import HostClient
     from fastun.host.process.messages import Message
+    from fastun.peers.directory import Changes
     from fastun.peers.peer import Peer
 
 # Thousands of peers take some 0.1 s to read.
@@ -63,6 +70,11 @@ class GatewayPeers:
     def version(self) -> int:
         """As ServedPeers."""
         return self._asked(messages.PeersVersion(), Version).version
+
+    def changes_since(self, version: int) -> Changes | None:
+        """As ServedPeers."""
+        read = self._asked(messages.ReadChanges(since=version), ChangesRead, _MANY_LIMIT_S)
+        return cast("Changes", pickle.loads(read.changes)) if read.changes else None  # noqa: S301
 
     def peers(self) -> tuple[Peer, ...]:
         """As ServedPeers."""

@@ -22,10 +22,12 @@ from fastun.ending import AskedToStop
 from fastun.host import run_directory, template_start
 from fastun.host.process import supply_checks as checks
 from fastun.host.process import supply_messages as messages
+from fastun.host.process.behind import Behind
 from fastun.host.process.channel import Unasked
 from fastun.host.process.fleet_start import FleetStart
 from fastun.host.process.server import Answered
 from fastun.host.process.supply_messages import (
+    ChangesRead,
     FileRead,
     Made,
     PeersRead,
@@ -65,7 +67,7 @@ class Supply:
         self._ports: dict[int, None] = {}  # of UDP, that the gateway has got; the newest last
         self._control: ControlSocket | None = None
         self._peers: OwnPeers | None = None
-        self._behind: tuple[int, frozenset[Network]] | None = None  # by the directory's version
+        self._behind = Behind()
         self._had_peers = False
         self._mutex = threading.Lock()  # of the control socket
         self._peers_mutex = threading.Lock()
@@ -92,6 +94,7 @@ class Supply:
             messages.ReplaceFile: self.replace_file,
             messages.OpenPeers: self.open_peers,
             messages.PeersVersion: self.peers_version,
+            messages.ReadChanges: self.read_changes,
             messages.ReadPeers: self.read_peers,
             messages.ReadUsage: self.read_usage,
             messages.RememberUsage: self.remember_usage,
@@ -235,6 +238,12 @@ class Supply:
         with self._peers_mutex:
             return Version(version=self._opened.version())
 
+    def read_changes(self, asked: messages.ReadChanges) -> ChangesRead:
+        """Read what is new."""
+        with self._peers_mutex:
+            found = self._opened.changes_since(asked.since)
+        return ChangesRead(changes=b"" if found is None else pickle.dumps(found))
+
     def read_peers(self, _: messages.ReadPeers) -> PeersRead:
         """Read all."""
         with self._peers_mutex:
@@ -245,12 +254,7 @@ class Supply:
         with self._peers_mutex:
             if self._peers is None:
                 return frozenset()
-            version = self._peers.version()
-            if self._behind is None or self._behind[0] != version:
-                peers = self._peers.peers()
-                networks = frozenset(network for peer in peers for network in peer.allowed_ips)
-                self._behind = version, networks
-            return self._behind[1]
+            return self._behind.of(self._peers)
 
     def read_usage(self, _: messages.ReadUsage) -> UsageRead:
         """Read what was used."""

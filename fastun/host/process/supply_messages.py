@@ -120,6 +120,12 @@ class PeersVersion(Message, frozen=True):
     """`PeerDirectory.version`: Version."""
 
 
+class ReadChanges(Message, frozen=True):
+    """`PeerDirectory.changes_since`: ChangesRead."""
+
+    since: int
+
+
 class ReadPeers(Message, frozen=True):
     """`PeerDirectory.peers`: PeersRead."""
 
@@ -173,10 +179,16 @@ class PeersRead(Message, frozen=True):
     peers: bytes
 
 
+class ChangesRead(Message, frozen=True):
+    """Changes, as above; empty where all is to be read."""
+
+    changes: bytes
+
+
 class UsageRead(Message, frozen=True):
     """What peers have used of their quotas, by name."""
 
     usage: dict[str, tuple[str, int]]
 
 
-ANSWERS: Final = (Made, Started, FileRead, Version, PeersRead, UsageRead)
+ANSWERS: Final = (Made, Started, FileRead, Version, PeersRead, ChangesRead, UsageRead)

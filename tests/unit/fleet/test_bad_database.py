@@ -99,9 +99,10 @@ def test_what_the_database_refuses_changes_nothing(url: str, code: str, said: st
         " FOR EACH ROW EXECUTE FUNCTION fastun.fail()",
     )
     with PostgresDirectory(url) as directory:
+        before = directory.version()
         assert said in refused(lambda: directory.add(A))
         assert directory.peers() == ()
-        assert directory.version() == 1
+        assert directory.version() == before
 
 
 def test_a_read_only_database_says_so(url: str) -> None:

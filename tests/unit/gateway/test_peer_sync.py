@@ -170,13 +170,14 @@ def test_a_look_that_fails_is_made_up_for_by_the_next(
     with PeerStore(tmp_path) as store, PeerSync(serving(tmp_path), slotted_peers) as peer_sync:
         store.add(peer("ant", "10.9.0.2/32"))
         peer_sync.refresh()
-        read = PeerStore.peers
+        read = PeerStore.changes_since
         for _ in range(2):
             assert slotted_peers.holder_of(peer("ant").public_key) is not None
             store.remove("ant")
-            monkeypatch.setattr(PeerStore, "peers", _busy)
+            monkeypatch.setattr(PeerStore, "changes_since", _busy)
             peer_sync.refresh()
-            monkeypatch.setattr(PeerStore, "peers", read)
+            assert slotted_peers.holder_of(peer("ant").public_key) is not None
+            monkeypatch.setattr(PeerStore, "changes_since", read)
             peer_sync.refresh()
             assert slotted_peers.holder_of(peer("ant").public_key) is None
             store.add(peer("ant", "10.9.0.2/32"))
@@ -184,7 +185,7 @@ def test_a_look_that_fails_is_made_up_for_by_the_next(
     assert capsys.readouterr().err == "", "each failed once"
 
 
-def _busy(_: PeerStore) -> tuple[Peer, ...]:
+def _busy(*_: object) -> tuple[Peer, ...]:
     raise RuntimeFailure("locked by another process for too long; try again")
 
 
@@ -192,7 +193,7 @@ def _busy(_: PeerStore) -> tuple[Peer, ...]:
 def test_a_long_change_of_the_directory_does_not_delay_the_gateway(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastun.peers.store.LOCK_TIMEOUT_S", 60)
+    monkeypatch.setattr("fastun.peers.store_database.LOCK_TIMEOUT_S", 60)
     with PeerSync(serving(tmp_path), peer_slots()) as peer_sync:
         with contextlib.closing(sqlite3.connect(tmp_path / "peers.sqlite")) as hanging:
             hanging.execute("BEGIN EXCLUSIVE")

@@ -41,6 +41,7 @@ WITHOUT: dict[str, str] = {
     "our own": """
         config/manual.py:_text config/manual.py:manual config/reference.py:renewed
         gateway/live_parts.py:_part host/process/gateway_files.py:GatewayPeers.peers
+        host/process/gateway_files.py:GatewayPeers.changes_since
         host/process/reading.py:Reading.read
         host/hooks/process.py:HookProcess.serve
         host/hooks/runner.py:HookRunner._read lane/packing.py:prepare lane/template.py:Template.fork

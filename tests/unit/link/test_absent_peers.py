@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from fastun.endpoint import Endpoint
-from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
+from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
 from fastun.link import peer_slots
 from fastun.link.peer_slots import FREE_SLOTS, NO_SLOT, PeerSlots, SlottedPeer
 from fastun.native import PEER_SLOTS
@@ -185,15 +185,9 @@ def test_addresses_of_an_absent_peer_never_fall_to_a_wider_prefix(full: Slots) -
 def test_a_removed_absent_peer_leaves_no_address_behind(full: Slots) -> None:
     full.lane.take()
     assert full.slots.replace(PEERS[1:])
-    messages = [message for role, message in full.lane.take() if role == "tun-reader"]
-    assert messages[0] == ForgetIps(NO_SLOT)
-    given = [
-        each
-        for message in messages[1:]
-        if isinstance(message, AllowIps)
-        for each in message.networks
-    ]
-    assert len(given) == N_PEERS - 1
+    (address,) = [(each.network_address.packed, 32) for each in PEERS[0].allowed_ips]
+    forgotten = ChangeIps(added=(), removed=((NO_SLOT, *address),))
+    assert full.lane.take() == [("tun-reader", forgotten), ("link-reader", forgotten)]
     assert full.slots.holder_of(PEERS[0].public_key) is None
 
 

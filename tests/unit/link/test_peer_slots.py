@@ -9,7 +9,7 @@ import pytest
 
 from fastun.lane import messages, packing
 from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
-from fastun.link import peer_slots
+from fastun.link import slot_ips
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.peers.peer import Peer
 from tests.support.recording_lane import RecordingLane
@@ -156,8 +156,8 @@ def test_many_changes_are_sent_in_messages_that_fit(lane: RecordingLane) -> None
     parts = [message for message in given if isinstance(message, ChangeIps)]
     added = [each for part in parts for each in part.added]
     removed = [each for part in parts for each in part.removed]
-    assert added == [(0, *peer_slots.packed(each)) for each in after.allowed_ips]
-    assert removed == [(0, *peer_slots.packed(each)) for each in before.allowed_ips]
+    assert added == [(0, *slot_ips.packed(each)) for each in after.allowed_ips]
+    assert removed == [(0, *slot_ips.packed(each)) for each in before.allowed_ips]
 
 
 def test_a_freed_slot_is_not_given_away_until_the_workers_know(lane: RecordingLane) -> None:
@@ -212,7 +212,7 @@ def test_a_scrape_that_walks_the_slots_is_not_disturbed(full: PeerSlots) -> None
 
 
 def test_many_networks_are_sent_in_messages_that_fit(lane: RecordingLane) -> None:
-    most = peer_slots.NETWORKS_PER_MESSAGE
+    most = slot_ips.NETWORKS_PER_MESSAGE
     networks = [f"fd00:{n:x}::ffff/128" for n in range(2 * most + 1)]
     PeerSlots(lane.as_lane()).replace([peer("ant", *networks)])
     given = [message for role, message in lane.take() if role == "tun-reader"]

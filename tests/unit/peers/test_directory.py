@@ -17,6 +17,7 @@ from fastun.errors import ConfigError, FastunError, RuntimeFailure
 from fastun.peers.directory import next_free_address
 from fastun.peers.peer import Network, Peer, Server, check_together, is_host
 from fastun.peers.store import FILE_NAME, PeerStore
+from fastun.peers.store_file import SCHEMA_VERSION
 
 SERVER = Server(
     interface="fastun0",
@@ -297,11 +298,13 @@ def test_a_directory_that_is_open_to_others_is_refused(state: Path, mode: int) -
 
 def test_a_directory_of_a_newer_version_is_left_alone(state: Path) -> None:
     with sqlite3.connect(state / FILE_NAME) as database:
-        database.execute("PRAGMA user_version = 3")
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = (state / FILE_NAME).read_bytes()
     error = complaint(state)
     assert isinstance(error, RuntimeFailure)
-    assert "written by a newer fastun (format 3, this one reads 2); update fastun" in str(error)
+    assert f"(format {SCHEMA_VERSION + 1}, this one reads {SCHEMA_VERSION})" in str(error)
+    assert "written by a newer fastun" in str(error)
+    assert "update fastun" in str(error)
     assert (state / FILE_NAME).read_bytes() == before
 
 
@@ -351,7 +354,7 @@ def test_a_directory_that_cannot_be_written_is_one_line(state: Path) -> None:
 def test_a_change_that_hangs_does_not_hang_the_others(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastun.peers.store.LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("fastun.peers.store_database.LOCK_TIMEOUT_S", 0.05)
     with PeerStore(state) as hanging, hanging.changes():
         error = complaint(state)
     assert "locked by another process for too long; try again" in str(error)

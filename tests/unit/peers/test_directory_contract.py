@@ -130,14 +130,15 @@ def take(directory: PeerDirectory, step: tuple[Any, ...]) -> None:
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(steps=st.lists(STEPS, max_size=8))
+@given(steps=st.lists(st.tuples(STEPS, st.booleans()), max_size=8))
 def test_steps_have_the_effect_that_a_table_in_memory_would_have(
-    open_: Open, directory: PeerDirectory, steps: list[tuple[Any, ...]]
+    open_: Open, directory: PeerDirectory, steps: list[tuple[tuple[Any, ...], bool]]
 ) -> None:
     empty(directory)
     known: dict[str, Peer] = {}
+    seen, followed = directory.version(), dict[str, Peer]()
     with open_() as other:
-        for step in steps:
+        for step, is_looked_at in steps:
             version, after = directory.version(), None
             with contextlib.suppress(ConfigError):
                 after = model(known, step)
@@ -150,6 +151,46 @@ def test_steps_have_the_effect_that_a_table_in_memory_would_have(
             known = known if after is None else after
             assert other.peers() == tuple(known[name] for name in sorted(known))
             assert (other.version() > version) is is_changed
+            assert other.n_peers() == len(known)
+            assert {*other.prefixes()} == {ip for one in known.values() for ip in one.allowed_ips}
+            if is_looked_at:  # else several steps are one look
+                seen = follow(other, seen, followed)
+                assert followed == known
+
+
+def follow(directory: PeerDirectory, since: int, known: dict[str, Peer]) -> int:
+    """Apply to ``known`` what has changed; return the version that it is of now."""
+    changes = directory.changes_since(since)
+    assert changes is not None
+    assert not {peer.name for peer in changes.peers} & {*changes.gone}
+    for name in changes.gone:
+        known.pop(name, None)
+    known |= {peer.name: peer for peer in changes.peers}
+    return changes.version
+
+
+def test_what_has_changed_is_known_so_far_back_and_no_further(directory: PeerDirectory) -> None:
+    directory.add(peer("a", "10.9.0.2/32"))
+    version = directory.version()
+    assert directory.changes_since(version) == (version, (), ())
+    directory.add(peer("b"))
+    directory.replace("a", peer("c", "10.9.0.3/32"))
+    directory.remove("b")
+    now = directory.version()
+    assert directory.changes_since(version) == (now, (peer("c", "10.9.0.3/32"),), ("a", "b"))
+    for unknown in (-1, version - 20_000, now + 1):
+        assert directory.changes_since(unknown) is None
+
+
+def test_of_many_changes_of_one_peer_the_last_is_read(directory: PeerDirectory) -> None:
+    directory.add(peer("a", "10.9.0.2/32"))
+    version = directory.version()
+    with directory.changes():
+        for n in range(20):
+            directory.replace("a", peer("a", f"10.9.0.{n}/32"))
+    changes = directory.changes_since(version)
+    assert changes is not None
+    assert changes[1:] == ((peer("a", "10.9.0.19/32"),), ())
 
 
 # -- at once ------------------------------------------------------------------------------------
