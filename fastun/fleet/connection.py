@@ -7,19 +7,24 @@ Nothing that it says has a password in it, and the URL has none (config/fleet.py
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import select
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from fastun.errors import FastunError, RuntimeFailure, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     import psycopg
 
 #: What libpq waits for each address of the host. From then on the server ends what lasts too long.
 CONNECT_LIMIT_S: Final = 5
 STATEMENT_LIMIT_S: Final = 10
+#: What this side waits for an answer where the server does not end it: it hangs, or a proxy does.
+ANSWER_LIMIT_S: Final = STATEMENT_LIMIT_S + 5
 #: A change takes milliseconds. Two hundred that come at once wait for each other.
 LOCK_LIMIT_S: Final = 10
 
@@ -50,8 +55,7 @@ _MEANT: Final = {
 
 def connect(url: str) -> psycopg.Connection[Any]:
     """Return a connection with limits of time. Raises RuntimeFailure."""
-    import psycopg  # noqa: PLC0415 (for a fleet alone)
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 (as above)
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 (for a fleet alone)
 
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it says is raised as well
     with explained(url):
@@ -61,7 +65,7 @@ def connect(url: str) -> psycopg.Connection[Any]:
             **_DEAD_PATH,
         }
         given = conninfo_to_dict(url)
-        connection = psycopg.connect(
+        connection: psycopg.Connection[Any] = _kind().connect(
             url,
             autocommit=True,
             prepare_threshold=None,  # poolers between us and the server
@@ -78,6 +82,40 @@ def connect(url: str) -> psycopg.Connection[Any]:
             )
             undo.pop_all()
         return connection
+
+
+@functools.cache
+def _kind() -> type[psycopg.Connection[Any]]:
+    """Return psycopg's connections, which would wait for an answer for ever, with a limit."""
+    import psycopg  # noqa: PLC0415 (for a fleet alone)
+
+    class Limited(psycopg.Connection[Any]):
+        """Its methods are generators that yield what they wait for: 1 to read, 2 to write."""
+
+        def wait(self, gen: Generator[Any, Any, Any], *_: object, **__: object) -> Any:
+            until_s = time.monotonic() + ANSWER_LIMIT_S
+            try:
+                events = next(gen)
+                while True:
+                    wanted = select.POLLIN * bool(events & 1) | select.POLLOUT * bool(events & 2)
+                    poll = select.poll()
+                    poll.register(self.pgconn.socket, wanted)
+                    left_ms = max(0.0, until_s - time.monotonic()) * 1000
+                    ready = [bits for _, bits in poll.poll(left_ms)]
+                    if not ready:
+                        self.close()  # what is under way there has not happened, or comes to an end
+                        raise psycopg.errors.QueryCanceled
+                    others = ready[0] & ~(select.POLLIN | select.POLLOUT)
+                    bits = (
+                        3
+                        if others
+                        else bool(ready[0] & select.POLLIN) | 2 * bool(ready[0] & select.POLLOUT)
+                    )
+                    events = gen.send(events & bits)
+            except StopIteration as end:
+                return end.value
+
+    return Limited
 
 
 @contextlib.contextmanager

@@ -219,7 +219,7 @@ class PostgresDirectory(PeerDirectory):
             elif recorded != public_key:
                 raise ConfigError(
                     "private key: not that of the fleet, whose peers know another; give all"
-                    " gateways one key"
+                    " gateways one key, and another fleet a database of its own"
                 )
 
     def public_endpoints(self) -> tuple[Endpoint, ...]:  # noqa: D102

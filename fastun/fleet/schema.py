@@ -26,14 +26,15 @@ PRESENCE_LOCK: Final = int.from_bytes(b"fastunPW", "big")
 _TABLES_LOCK: Final = int.from_bytes(b"fastunPT", "big")
 
 
-def _steps() -> list[Path]:
+def steps() -> list[Path]:
+    """Return the files, each of which makes of a version the next."""
     return sorted(_MIGRATIONS.glob("*.sql"))
 
 
 @functools.cache
 def version_here() -> int:
     """Return the version that this fastun reads."""
-    return len(_steps())
+    return len(steps())
 
 
 def check(connection: psycopg.Connection[Any], url: str) -> None:
@@ -57,6 +58,18 @@ def check_version(found: int, url: str) -> None:
         )
 
 
+def _check_is_ours(connection: psycopg.Connection[Any], url: str) -> None:
+    row = connection.execute(
+        "SELECT bool_or(relname = 'schema_version'), count(*) FROM pg_class"
+        " WHERE relnamespace = 'fastun'::regnamespace"
+    ).fetchone()
+    if row is not None and row[1] and not row[0]:
+        raise RuntimeFailure(
+            f"{shown(url)}: its schema fastun has tables that are not fastun's; use another"
+            " database"
+        )
+
+
 def prepare(url: str) -> tuple[int, int]:
     """Make the tables, or bring them up to date; return the version before and now.
 
@@ -65,26 +78,27 @@ def prepare(url: str) -> tuple[int, int]:
     with connect(url) as connection, explained(url), connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TABLES_LOCK,))
         connection.execute("CREATE SCHEMA IF NOT EXISTS fastun")
+        _check_is_ours(connection, url)
         connection.execute("SET LOCAL search_path = fastun")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL,"
             " is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only))"
         )
         row = connection.execute("SELECT version FROM schema_version").fetchone()
-        before, steps = row[0] if row else 0, _steps()
-        if before > len(steps):
+        before, files = row[0] if row else 0, steps()
+        if before > len(files):
             raise RuntimeFailure(
                 f"{shown(url)}: its tables are of version {before}, and this fastun reads"
-                f" {len(steps)}; update fastun on this host"
+                f" {len(files)}; update fastun on this host"
             )
-        for step in steps[before:]:
+        for step in files[before:]:
             connection.execute(step.read_bytes())
         connection.execute(
             "INSERT INTO schema_version VALUES (%s) ON CONFLICT (is_only)"
             " DO UPDATE SET version = EXCLUDED.version",
-            (len(steps),),
+            (len(files),),
         )
-        if before != len(steps):  # all gateways are to see it
+        if before != len(files):  # all gateways are to see it
             connection.execute("UPDATE state SET version = version + 1")
             connection.execute(f"NOTIFY {CHANNEL}")
-    return before, len(steps)
+    return before, len(files)

@@ -36,15 +36,23 @@ def programs() -> Path | None:
 class Cluster:
     """A server that runs, or is stopped for a while."""
 
-    def __init__(self, directory: Path, bin_: Path, host: Host | None = None) -> None:
+    def __init__(
+        self, directory: Path, bin_: Path, host: Host | None = None, of: Cluster | None = None
+    ) -> None:
+        """Start it; `of`: as its standby, which takes over by `promote`."""
         self.directory = directory
         self._bin = bin_
         self.host = host
         self._data = directory / "data"
+        self._port: int | None = None
         self._n_databases = 0
         self._prepared: str | None = None
-        self._run("initdb", "-D", self._data, "-A", "trust", "-N", "-U", "fastun", "-E", "UTF8",
-                  "--locale=C", "--no-instructions")  # fmt: skip
+        if of is None:
+            self._run("initdb", "-D", self._data, "-A", "trust", "-N", "-U", "fastun", "-E", "UTF8",
+                      "--locale=C", "--no-instructions")  # fmt: skip
+        else:
+            self._run("pg_basebackup", "-D", self._data, "-h", of.directory, "-U", "fastun", "-R",
+                      "-c", "fast")  # fmt: skip
         if host is not None:
             with (self._data / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all 0.0.0.0/0 trust\n")
@@ -63,8 +71,12 @@ class Cluster:
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
 
-    def start(self) -> None:
+    def start(self, port: int | None = None) -> None:
+        """Start it; with a port also on 127.0.0.1."""
+        self._port = port
         listen = "" if self.host is None else "*"
+        if port is not None:
+            listen = f"127.0.0.1 -p {port}"
         options = f"-k {self.directory} -c listen_addresses={listen} -c fsync=off"
         options += " -c max_connections=300"
         log = self.directory / "log"
@@ -73,8 +85,20 @@ class Cluster:
     def stop(self, mode: str = "immediate") -> None:
         self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
 
+    def promote(self) -> None:
+        """Have a standby take changes."""
+        self._run("pg_ctl", "-D", self._data, "-w", "promote")
+
+    def authenticate(self, *lines: str) -> None:
+        """Go by these lines of pg_hba.conf, before the ones that let anyone in."""
+        file = self._data / "pg_hba.conf"
+        rest = file.read_text().partition("# fastun's tests\n")[2] or file.read_text()
+        file.write_text("\n".join([*lines, "# fastun's tests\n"]) + rest)
+        self._run("pg_ctl", "-D", self._data, "reload")
+
     def url(self, database: str) -> str:
-        return f"postgresql://fastun@/{database}?host={self.directory}"
+        port = "" if self._port is None else f"&port={self._port}"
+        return f"postgresql://fastun@/{database}?host={self.directory}{port}"
 
     def new_database(self) -> str:
         """Return the URL of an empty database."""
@@ -95,10 +119,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(host: Host | None = None) -> Iterator[Cluster]:
+def cluster(host: Host | None = None, of: Cluster | None = None) -> Iterator[Cluster]:
     """A cluster for as long as the context lasts; skips where there is no PostgreSQL.
 
-    With ``host`` it runs there, and is reached by TCP as well.
+    With ``host`` it runs there, and is reached by TCP as well. ``of``: as its standby.
     """
     bin_ = programs()
     if bin_ is None:
@@ -109,7 +133,7 @@ def cluster(host: Host | None = None) -> Iterator[Cluster]:
         if os.geteuid() == 0:
             shutil.chown(directory, _USER)
         directory.chmod(0o755)  # a fastun without capabilities is to reach the socket
-        running = Cluster(directory, bin_, host)
+        running = Cluster(directory, bin_, host, of)
         try:
             yield running
         finally:
