@@ -60,6 +60,20 @@ struct confine_gateway_wanted {
  * end: a part may have been done. Once, and from one thread. */
 int confine_gateway(const struct confine_gateway_wanted *wanted, struct confined *confined);
 
+struct confine_fleet_wanted {
+    const char *const *readable; /* files, and directories with all below them */
+    size_t n_readable;
+    const char *const *writable; /* files, to be read as well; nothing is made or removed */
+    size_t n_writable;
+    const uint16_t *ports; /* of TCP, to connect to; no others where Landlock knows ports */
+    size_t n_ports;
+    int has_local_sockets; /* AF_UNIX, for a database on this host */
+};
+
+/* Has this process, which has one thread and speaks to the database of a fleet, give up what it does
+ * not need. It keeps its user. On failure it must end: a part may have been done. */
+int confine_fleet(const struct confine_fleet_wanted *wanted, struct confined *confined);
+
 /* A service manager's filter may forbid capset(2). A process without root then gets rid of its
  * capabilities by executing a program anew, once the ambient ones are cleared, as they are by this.
  * Returns 1 where that is needed, 0 where not, or -errno. */

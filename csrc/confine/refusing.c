@@ -45,6 +45,15 @@ void refusing_calls(struct writer *to, const uint32_t *calls, size_t n) {
     }
 }
 
+void refusing_but_oneself(struct writer *to, uint32_t call) {
+    refusing_if_call(to, call, 5);
+    refusing_load_argument(to, 0);
+    add(to, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)getpid(), 2, 0);
+    add(to, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0);
+    end_with(to, REFUSE_CALL);
+    end_with(to, SECCOMP_RET_ALLOW);
+}
+
 static void refuse_new_namespaces(struct writer *to) {
     refusing_if_call(to, SYS_clone, 4);
     refusing_load_argument(to, 0); /* flags come first on both processors */

@@ -27,6 +27,9 @@ void refusing_load_argument(struct writer *to, unsigned i);
 
 void refusing_calls(struct writer *to, const uint32_t *calls, size_t n);
 
+/* Refuses a call whose first argument is another process than this one, by its number or 0. */
+void refusing_but_oneself(struct writer *to, uint32_t call);
+
 /* Allows what is left, and installs it: with SECCOMP_FILTER_FLAG_TSYNC in all threads. Needs
  * no_new_privs. Returns 0 or -errno. */
 int refusing_install(struct writer *to, unsigned flags);

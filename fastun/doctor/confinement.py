@@ -48,6 +48,22 @@ def gateway(_: Subject) -> Finding:
     return finding("ok", f"confined: {said}")
 
 
+def fleet(subject: Subject) -> Finding:
+    """Say how the process that follows a fleet's directory is confined, and whether it can."""
+    gateway = next((each for each in subject.gateways if each.fleet is not None), None)
+    if gateway is None or gateway.fleet is None:
+        return finding("ok", "no gateway that runs here belongs to one")
+    of, now = f"{gateway.interface}: {gateway.fleet.name}", gateway.fleet
+    if now.fault:
+        fix = "nothing that is known is lost; its peers are those of the last time until then"
+        return finding("warn", f"{of}: the directory is not followed: {now.fault}", fix)
+    if now.confinement is None:
+        return finding("unknown", f"{of}: its process has not begun")
+    has = now.confinement
+    said = describe(has.user, has.landlock, has_filter=has.seccomp, lacks=has.lacks)
+    return finding("warn" if has.lacks else "ok", f"{of}: confined: {said}")
+
+
 def host_process(_: Subject) -> Finding:
     """Check what the host process would keep, if this process started it."""
     held = capabilities()

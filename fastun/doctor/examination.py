@@ -36,6 +36,7 @@ CHECKS: dict[str, Check] = {
     "workers": workers.confinement,
     "gateway": confinement.gateway,
     "host process": confinement.host_process,
+    "fleet": confinement.fleet,
     "locked memory": kernel.locked_memory,
     "open files": kernel.open_files,
     "state": files.state_directory,

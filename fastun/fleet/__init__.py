@@ -11,6 +11,7 @@ looks        looks at the directory, which keep the copy in step with it
 presence     where each peer is
 follower     keeps the copy in step with the directory
 process      the process that does: all of a fleet's that speaks to the database
+confinement  what that process keeps of its rights
 messages     what it and the gateway say to each other
 transfer     peers as lines of JSON: `fastun peer export` and `import`
 

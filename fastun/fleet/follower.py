@@ -25,13 +25,14 @@ from fastun.errors import FastunError
 from fastun.fleet import messages, schema
 from fastun.fleet.connection import explained
 from fastun.fleet.looks import Looks
-from fastun.fleet.messages import Changed, Claims, Now
+from fastun.fleet.messages import Changed, Claims, Ending, Now
 from fastun.fleet.postgres import PostgresDirectory
 from fastun.fleet.presence import Presence
 from fastun.fleet.sound import named
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from fastun.fleet.messages import Message
     from fastun.peers.peer import Server
@@ -69,11 +70,11 @@ class Follower:
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
 
-    def run(self) -> None:
-        """Follow until the gateway ends."""
+    def run(self, is_to_end: Callable[[], bool] = lambda: False) -> None:
+        """Follow until the gateway ends, or a connection is gone and ``is_to_end`` says so."""
         again_s = _AGAIN_S[0]
         with contextlib.suppress(GatewayGone):
-            while True:
+            while not is_to_end():
                 try:
                     with PostgresDirectory(self._url, self._store) as directory:
                         self._begin(directory)
@@ -84,6 +85,7 @@ class Follower:
                     self._say(error=str(error)[:1024], n_failures=n_failures)
                 self._wait(again_s * random.uniform(0.8, 1.2), None)  # noqa: S311 (no secret)
                 again_s = min(again_s * 2, _AGAIN_S[1])
+            self._send(Ending())
 
     def _begin(self, directory: PostgresDirectory) -> None:
         """Look at all: what was missed without a connection, nothing has notified."""

@@ -70,6 +70,19 @@ class Now(Message, frozen=True):
     why_left_out: Annotated[tuple[Text, ...], Meta(max_length=NAMED_MAX)] = ()
 
 
+class Confined(Message, frozen=True):
+    """What the process has given up, as native.Confined: it is the first that it says."""
+
+    user: Count = 0
+    landlock: Count = 0
+    has_filter: bool = False
+    lacks: Annotated[tuple[Text, ...], Meta(max_length=NAMED_MAX)] = ()
+
+
+class Ending(Message, frozen=True):
+    """The process ends: files of libpq's are others than it may read. A new one is to begin."""
+
+
 class Changed(Message, frozen=True):
     """The copy has other peers than before."""
 
@@ -90,7 +103,7 @@ class Claims(Message, frozen=True):
     gone: Annotated[tuple[Key, ...], Meta(max_length=PEERS_MAX)] = ()
 
 
-OF_PROCESS: Final = (Now, Changed, Elsewhere)
+OF_PROCESS: Final = (Confined, Now, Changed, Elsewhere, Ending)
 OF_GATEWAY: Final = (Claims,)
 
 

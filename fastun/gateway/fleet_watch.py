@@ -17,7 +17,7 @@ import msgspec
 from fastun import codec, log
 from fastun.errors import FastunError
 from fastun.fleet import messages
-from fastun.fleet.messages import Changed, Elsewhere, Now
+from fastun.fleet.messages import Changed, Confined, Elsewhere, Ending, Now
 
 if TYPE_CHECKING:
     import socket
@@ -40,6 +40,7 @@ class FleetView(msgspec.Struct, frozen=True):
 
     ``fault`` says why changes of it do not reach this gateway, empty where they do. ``looked`` is
     when it was last read, Unix time, 0 for never. Peers that break a rule are ``left_out``.
+    ``confined`` is what its process has given up, None before there was one.
     """
 
     directory: str
@@ -50,6 +51,7 @@ class FleetView(msgspec.Struct, frozen=True):
     n_failures: int
     left_out: int
     why_left_out: tuple[str, ...]
+    confined: Confined | None = None
 
 
 class FleetWatch:
@@ -60,6 +62,8 @@ class FleetWatch:
         self._fleet = fleet
         self._start = start
         self._now = Now()
+        self._confined: Confined | None = None
+        self._is_ending = False  # the process, as it has said
         self._channel: socket.socket | None = None
         self._on_start: Callable[[], None] = lambda: None
         self._on_places: Callable[[Elsewhere], None] = lambda _: None
@@ -84,6 +88,7 @@ class FleetWatch:
             n_failures=now.n_failures,
             left_out=now.left_out,
             why_left_out=now.why_left_out,
+            confined=self._confined,
         )
 
     def say(self, message: Message) -> bool:
@@ -106,8 +111,9 @@ class FleetWatch:
         while True:
             began_s = time.monotonic()
             try:
+                self._is_ending = False
                 await self._serve(await asyncio.to_thread(self._start), look)
-                self._fault = _ENDED
+                self._fault = "" if self._is_ending else _ENDED
             except (FastunError, OSError) as error:
                 self._fault = f"the process that follows it cannot be started: {error}"
             self._say()
@@ -135,11 +141,8 @@ class FleetWatch:
                     while (message := messages.receive(channel, messages.OF_PROCESS)) is not None:
                         if isinstance(message, Changed):
                             await look()
-                        elif isinstance(message, Elsewhere):
-                            self._on_places(message)
-                        elif isinstance(message, Now):
-                            self._now = message
-                            self._say()
+                        else:
+                            self._take(message)
                 except BlockingIOError:
                     continue
                 return
@@ -151,6 +154,25 @@ class FleetWatch:
             self._channel = None
             loop.remove_reader(channel)
             channel.close()
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Elsewhere):
+            self._on_places(message)
+        elif isinstance(message, Now):
+            self._now = message
+            self._say()
+        elif isinstance(message, Confined):
+            self._note_confined(message)
+        elif isinstance(message, Ending):
+            self._is_ending = True
+
+    def _note_confined(self, confined: Confined) -> None:
+        if confined.lacks and confined != self._confined:
+            self._log.warning(
+                "this kernel cannot fully confine the fleet's process",
+                lacks=", ".join(confined.lacks),
+            )
+        self._confined = confined
 
     def _say(self) -> None:
         """Log what is new: once that it fails, and once that it does not any more."""

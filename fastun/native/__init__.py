@@ -9,6 +9,7 @@ from fastun.native.address import UdpAddress
 from fastun.native.confine import (
     Confined,
     confine,
+    confine_fleet,
     confine_gateway,
     confine_template,
     needs_exec,
@@ -128,6 +129,7 @@ __all__ = [
     "Wire",
     "bounded",
     "confine",
+    "confine_fleet",
     "confine_gateway",
     "confine_template",
     "device_open",

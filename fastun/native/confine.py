@@ -84,6 +84,37 @@ def confine_gateway(
     return _confined(found)
 
 
+def confine_fleet(
+    readable: Sequence[str], writable: Sequence[Path], ports: Sequence[int], *, has_local: bool
+) -> Confined:
+    """Have this process, which speaks to a fleet's database, give up what it does not need.
+
+    It may read what is ``readable``, and below directories there, change the files that are
+    ``writable`` and there, connect by TCP to ``ports``, and by local sockets if it ``has_local``.
+    Raises OSError: the process must end then.
+    """
+    paths = [
+        [ffi.new("char[]", os.fsencode(path)) for path in each] for each in (readable, writable)
+    ]
+    arrays = [ffi.new("char *[]", each) for each in paths]
+    numbers = ffi.new("uint16_t[]", list(ports))
+    wanted = ffi.new(
+        "struct confine_fleet_wanted *",
+        {
+            "readable": arrays[0],
+            "n_readable": len(readable),
+            "writable": arrays[1],
+            "n_writable": len(writable),
+            "ports": numbers,
+            "n_ports": len(ports),
+            "has_local_sockets": has_local,
+        },
+    )
+    found = ffi.new("struct confined *")
+    checked(lib.confine_fleet(wanted, found))
+    return _confined(found)
+
+
 def needs_exec() -> bool:
     """Return whether this process can lose its capabilities only by executing a program anew.
 

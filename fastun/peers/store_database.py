@@ -70,6 +70,9 @@ class StoreDatabase:
 
     def _prepare(self) -> None:
         self._database.execute("PRAGMA foreign_keys = ON")
+        # The journal stays, empty: the process of a fleet may write to it, and make none.
+        self._database.execute("PRAGMA journal_mode = TRUNCATE")
+        self._database.execute("PRAGMA temp_store = MEMORY")
         self._database.execute("PRAGMA secure_delete = ON")  # A removed peer's key goes with it.
         store_file.check_contents(self._database, self.path)
 

@@ -7,6 +7,7 @@ import os
 
 from fastun import __version__
 from fastun.endpoint import format_host_port
+from fastun.fleet.messages import Confined as FleetConfined
 from fastun.gateway.fleet_watch import FleetView
 from fastun.gateway.view import (
     DeviceView,
@@ -103,6 +104,7 @@ def _fleet(fleet: FleetView) -> FleetStatus:
         looked_unix_seconds=fleet.looked,
         left_out=fleet.left_out,
         why_left_out=list(fleet.why_left_out),
+        confinement=None if fleet.confined is None else _as_said(fleet.confined),
     )
 
 
@@ -125,7 +127,7 @@ def _confinement(view: GatewayView) -> Confinement | None:
     return _as_said(confined, None if own is None else _as_said(own))
 
 
-def _as_said(confined: Confined, gateway: Confinement | None = None) -> Confinement:
+def _as_said(confined: Confined | FleetConfined, gateway: Confinement | None = None) -> Confinement:
     return Confinement(
         user=confined.user,
         seccomp=confined.has_filter,

@@ -190,7 +190,8 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     ``fault`` says why changes of the directory do not reach this gateway, empty where they do;
     peers are those of ``looked_unix_seconds``, 0 for never since the start. ``left_out`` peers
-    break a rule; of some, ``why_left_out`` says which.
+    break a rule; of some, ``why_left_out`` says which. ``confinement`` is that of the process that
+    follows the directory, null before there is one.
     """
 
     directory: str
@@ -199,6 +200,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     looked_unix_seconds: float
     left_out: int
     why_left_out: list[str]
+    confinement: Confinement | None = None
 
 
 class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):

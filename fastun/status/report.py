@@ -166,6 +166,8 @@ def _summary(status: Status, now: float) -> Table:
         table.add_row("sandbox", _confined(status.confinement))
         if status.confinement.gateway is not None:
             table.add_row("", Text("gateway: ").append(_confined(status.confinement.gateway)))
+    if status.fleet is not None and status.fleet.confinement is not None:
+        table.add_row("", Text("fleet: ").append(_confined(status.fleet.confinement)))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastun.codec import CodecError
 from fastun.config.fleet import parse_directory
 from fastun.errors import ConfigError, RuntimeFailure
-from fastun.fleet import messages, postgres, transfer
+from fastun.fleet import confinement, messages, postgres, transfer
 from fastun.fleet.connection import explained
 from fastun.fleet.postgres import PostgresDirectory
 from fastun.fleet.sound import named, sound
@@ -64,6 +64,16 @@ def fleet_directory_url(data: bytes) -> None:
         assert parse_directory(text, "fleet.directory") == text
     with contextlib.suppress(ConfigError):
         assert "hunter2" not in parse_directory(f"postgresql://a:hunter2@{text}", "URL")
+
+
+@target
+def fleet_options(data: bytes) -> None:
+    """What is kept for any URL: files by absolute paths, ports; whether there are local sockets."""
+    text = data.decode(errors="replace").replace("\0", "")
+    options = confinement.options_of(f"postgresql://{text}")
+    assert all(0 <= port <= 65535 for port in confinement.ports_of(options))
+    assert isinstance(confinement.is_local(options), bool)
+    assert all(path.startswith("/") for path in confinement.files_of(options))
 
 
 @target

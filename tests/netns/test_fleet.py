@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,6 +82,30 @@ def test_gateways_serve_and_start_without_the_database_and_catch_up(fleet: Fleet
     log = fleet.gateways[1].log_file.read_text()
     assert log.count("cannot be followed") == 1
     client.stop()
+
+
+def test_the_process_that_speaks_to_the_database_is_confined_and_status_says_so(
+    fleet: FleetScene,
+) -> None:
+    has = fleet.status(0).fleet
+    assert has is not None
+    assert has.confinement is not None
+    assert has.confinement.seccomp
+    said = fleet.asked_host(0, "status").stdout.decode()
+    assert f"fleet: user {os.geteuid()}, no capabilities, seccomp" in " ".join(said.split())
+    (process,) = fleet.followers(0)
+    text = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    now = {
+        key: value.strip() for key, _, value in (row.partition(":") for row in text.splitlines())
+    }
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(now[name], 16) == 0, name
+    assert (now["NoNewPrivs"], now["Seccomp"], now["Threads"]) == ("1", "2", "1")
+    limits = Path(f"/proc/{process}/limits").read_text(encoding="ascii")
+    for name in ("processes", "core file size"):
+        assert re.search(rf"^Max {name} +0 +0 ", limits, re.MULTILINE), name
+    for name in ("address space", "file size", "open files"):
+        assert re.search(rf"^Max {name} +\d+ +\d+ ", limits, re.MULTILINE), name
 
 
 def _fault(fleet: FleetScene, number: int) -> str:

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from fastun.fleet import schema
 from fastun.lab.host import Host, wait_until
 from fastun.lab.network import Lab
@@ -68,6 +70,22 @@ class FleetScene:
         """Run fastun with the state directory of a gateway."""
         command = [sys.executable, "-m", "fastun", *arguments, "--state", str(self.state(number))]
         return subprocess.run(command, capture_output=True, input=stdin, check=False, timeout=60)
+
+    def asked_host(self, number: int, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """Run fastun with the run directory of a gateway."""
+        gateway = self.gateways[number]
+        run_dir = ["--run-dir", str(gateway.log_file.parent), "-i", gateway.interface]
+        command = [sys.executable, "-m", "fastun", *arguments, *run_dir]
+        return subprocess.run(command, capture_output=True, check=False, timeout=60)
+
+    def followers(self, number: int) -> list[int]:
+        """Return the processes that follow the directory for a gateway: one, while it runs."""
+        parents = {self.gateways[number].process.pid}
+        for process in psutil.Process(self.gateways[number].process.pid).children(recursive=True):
+            parents.add(process.pid)
+        return [
+            pid for pid in parents if psutil.Process(pid).cmdline()[0].startswith("fastun: fleet")
+        ]
 
     def status(self, number: int) -> Status:
         """Return what a gateway says of itself."""

@@ -183,7 +183,7 @@ def test_what_is_in_the_way_of_a_gateway_that_forwards_is_a_failure(
 ) -> None:
     forward = SimpleNamespace(obstacles=obstacles)
     gateway = SimpleNamespace(
-        interface="fastun0", forward=forward, listen=[], metrics=None, dns=None
+        interface="fastun0", forward=forward, listen=[], metrics=None, dns=None, fleet=None
     )
     vars(subject)["gateways"] = [gateway]  # as it is looked up once
     finding = found(subject, "forwarding")

@@ -345,7 +345,9 @@ def test_a_state_directory_that_cannot_be_is_one_line(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_written_is_one_line(state: Path) -> None:
     # Root writes wherever it likes, but no user's SQLite opens a directory as its journal.
-    (state / f"{FILE_NAME}-journal").mkdir()
+    journal = state / f"{FILE_NAME}-journal"
+    journal.unlink(missing_ok=True)
+    journal.mkdir()
     error = complaint(state)
     assert isinstance(error, RuntimeFailure)
     assert "disk I/O error; nothing was changed" in str(error)
