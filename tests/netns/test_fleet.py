@@ -24,6 +24,7 @@ from tests.support.postgres import cluster
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.figures import Figures
     from tests.support.fleet import FleetScene
 
 INNER = "10.99.0.1"
@@ -180,7 +181,8 @@ def test_a_peer_that_shows_up_at_another_gateway_is_let_go_at_once(fleet: FleetS
     fleet.peer(2, "remove", "phone")
 
 
-def test_handshakes_that_were_recorded_move_nothing(fleet: FleetScene) -> None:
+@pytest.mark.promise("Recorded handshakes at other gateways move no route and end no session")
+def test_handshakes_that_were_recorded_move_nothing(fleet: FleetScene, figures: Figures) -> None:
     file = fleet.connect("victim", 0)
     fleet.wait_known({"victim"})
     client = start_gateway(fleet.client, fleet.directory, "connect", str(file), wire="wireguard")
@@ -199,6 +201,7 @@ def test_handshakes_that_were_recorded_move_nothing(fleet: FleetScene) -> None:
             if n % 10 == 0:
                 assert having(fleet) == [0]
             time.sleep(0.03)
+    figures.total("handshakes sent to each of two", N_RECORDED)
     answered = [gateway.scrape().total("fastun_handshakes_total") for gateway in fleet.gateways]
     assert answered[1] + answered[2] > 0  # they were taken in
     assert answers_ping(fleet.client, INNER)

@@ -30,6 +30,7 @@ from tests.support.postgres import cluster
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.support.figures import Figures
     from tests.support.fleet import FleetScene
 
 pytestmark = pytest.mark.soak
@@ -69,7 +70,10 @@ if __name__ == "__main__":
 """
 
 
-def test_two_hundred_adds_on_three_gateways_give_as_many_addresses(fleet: FleetScene) -> None:
+@pytest.mark.promise("Peers added on three gateways at once have as many addresses")
+def test_two_hundred_adds_on_three_gateways_give_as_many_addresses(
+    fleet: FleetScene, figures: Figures
+) -> None:
     began_s = time.monotonic()
     states = [str(fleet.state(number)) for number in range(3)]
     command = [sys.executable, "-c", ADD, *states, str(N_ADDS), str(AT_ONCE)]
@@ -81,11 +85,14 @@ def test_two_hundred_adds_on_three_gateways_give_as_many_addresses(fleet: FleetS
     began_s = time.monotonic()
     fleet.wait_known({f"c{n}" for n in range(N_ADDS)})
     behind_s = time.monotonic() - began_s
+    figures.total("peers", N_ADDS)
+    figures.worst("on all gateways after", behind_s, "s")
     print(f"{N_ADDS} adds in {lasted_s:.1f} s; on all gateways {behind_s:.2f} s later")  # noqa: T201
 
 
+@pytest.mark.promise("A peer may connect to all gateways within 1 s, and is cut off within 2 s")
 def test_a_change_is_on_all_gateways_within_a_second_and_a_removal_cuts_off(
-    fleet: FleetScene,
+    fleet: FleetScene, figures: Figures
 ) -> None:
     delays_s = []
     for n in range(10):
@@ -106,6 +113,8 @@ def test_a_change_is_on_all_gateways_within_a_second_and_a_removal_cuts_off(
     wait_until(lambda: "down" in fleet.gateways[0].log_file.read_text(), "cut off", timeout_s=10)
     cut_s = time.monotonic() - began_s
     delays_s.sort()
+    figures.worst("known everywhere after", delays_s[-1], "s")
+    figures.worst("cut off after", cut_s, "s")
     print(f"known everywhere: median {delays_s[5]:.3f} s, most {delays_s[-1]:.3f} s; cut off after {cut_s:.3f} s")  # noqa: E501, T201  # fmt: skip
     assert delays_s[-1] < 1
     assert cut_s < 2

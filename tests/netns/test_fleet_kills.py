@@ -1,4 +1,4 @@
-"""A gateway of three is killed, in turn, while clients on UDP and TCP have connections inside.
+"""Gateways of three are killed or restarted in turn; clients have connections inside all the time.
 
 Killed alone it leaves a host that answers for it; unplugged with its host, as by a power cut, it
 leaves nothing. By hand (make soak): it needs PostgreSQL, and BIRD or FRR.
@@ -15,6 +15,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import FASTUN
 from tests.support.fleet_site import N_GATEWAYS, SERVER, site, wired
 from tests.support.inner_streams import InnerStreams
 from tests.support.postgres import cluster
@@ -93,3 +94,25 @@ def test_connections_go_on_by_another_gateway(
         print(how, transport, len(found), p50, p95, max(found), max(right_s))  # noqa: T201
         assert p95 <= LIMIT_S
     assert statistics.quantiles(right_s, n=20)[-1] <= LIMIT_S
+
+
+@pytest.mark.promise("Gateways that are drained and restarted in turn cost no connection inside")
+def test_a_rolling_restart_costs_no_connection(
+    running: tuple[Site, InnerStreams], figures: Figures
+) -> None:
+    made, streams = running
+    stalls_s: list[float] = []
+    for number in range(N_GATEWAYS):
+        streams.flow_for(BETWEEN_S)
+        began_s, gateway = time.monotonic(), made.gateways[number]
+        gateway.asked_to_stop = True
+        run_dir = str(gateway.log_file.parent)
+        gateway.host.run(*FASTUN, "drain", "--run-dir", run_dir, "--timeout", "30", timeout_s=60)
+        assert gateway.process.wait(10) == 0
+        made.wait_right([each for each in range(N_GATEWAYS) if each != number])
+        streams.wait_flowing(time.monotonic(), 30)
+        stalls_s += streams.stalls(began_s).values()
+        made.restore(number, was_cut=False)
+    assert streams.broken() == []
+    figures.worst("longest without an answer inside", max(stalls_s), "s")
+    print(sorted(stalls_s))  # noqa: T201
