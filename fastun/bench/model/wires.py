@@ -109,7 +109,8 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
 WIRES: tuple[Wire, ...] = (
     Wire(name="secure TCP", wire="wireguard", transport="tcp", mtu=1500,
          lanes_sending_max=LANES_MAX, lanes_receiving_max=LANES_MAX),
-    Wire(name="secure UDP", wire="wireguard", transport="udp", mtu=1420),
+    Wire(name="secure UDP", wire="wireguard", transport="udp", mtu=1420,
+         lanes_sending_max=LANES_MAX, lanes_receiving_max=LANES_MAX),
     Wire(name="plain WireGuard", wire="wireguard", transport="udp", mtu=1420,
          is_whole=False, says_hello=False),
     Wire(name="plain TCP", wire="plain", transport="tcp", mtu=1500, has_lanes=False),
