@@ -267,6 +267,20 @@ static void what_comes_under_an_older_key_moves_the_endpoint_no_more(void) {
     datagrams_close();
 }
 
+static void the_next_peer_of_a_slot_is_found_where_the_last_one_was(void) {
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    datagram_send_good(0, 0);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    loop_forget_ips(reader.loop, SLOT);
+    peer_table_clear(reader.lane.peers, SLOT);
+    CHECK(!endpoint_is(SLOT, &sender_endpoints[0]));
+    datagram_send_good(0, 1);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    datagrams_close();
+}
+
 static void an_interface_that_was_left_does_not_give_the_source_again(void) {
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     struct udp_address left = sender_endpoints[0];
@@ -369,6 +383,7 @@ int main(void) {
     RUN(a_peer_has_so_many_control_messages_whatever_its_sessions);
     RUN(the_endpoint_follows_what_is_authentic_and_nothing_else);
     RUN(what_comes_under_an_older_key_moves_the_endpoint_no_more);
+    RUN(the_next_peer_of_a_slot_is_found_where_the_last_one_was);
     RUN(an_interface_that_was_left_does_not_give_the_source_again);
     RUN(what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoint);
     RUN(a_message_on_the_stream_does_not_move_the_endpoint);

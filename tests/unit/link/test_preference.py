@@ -31,9 +31,15 @@ class Office:
         self.link: object = None
         lane = SimpleNamespace(peers=SimpleNamespace(read=lambda _, name: self.fields[name]))
         links = SimpleNamespace(by_slot=self)
-        self.preference = Preference(
-            cast("Any", lane), cast("Any", links), cast("Any", self), slot=0
+        self.latest: dict[str, int] | None = None  # of several lanes
+        self.make = lambda: Preference(
+            cast("Any", lane),
+            cast("Any", links),
+            cast("Any", self),
+            slot=0,
+            latest=None if self.latest is None else lambda _, name: cast("Any", self.latest)[name],
         )
+        self.preference = self.make()
 
     # What the table of links and the sessions have.
 
@@ -241,5 +247,24 @@ def test_an_old_handshake_makes_no_more_patient(office: Office) -> None:
             office.send()
             await office.pass_s(3.75)
             assert office.wants_stream
+
+    run(claim())
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_of_several_lanes_the_silence_of_all_counts_though_the_first_one_sends_nothing(
+    office: Office, is_heard: bool
+) -> None:
+    async def claim() -> None:
+        office.latest = {"sent_data_ns": 0, "received_ns": 0}
+        office.preference = office.make()
+        async with running(office):
+            office.be_on("udp")
+            for _ in range(8):
+                office.latest["sent_data_ns"] = int(office.now_s * 1e9)
+                if is_heard:
+                    office.latest["received_ns"] = office.latest["sent_data_ns"]
+                await office.pass_s(0.5)
+            assert (bool(office.doubted), office.wants_stream) == (not is_heard, not is_heard)
 
     run(claim())
