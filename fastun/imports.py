@@ -87,6 +87,22 @@ def standing_in(*modules: str) -> Iterator[None]:
         sys.modules.update(before)
 
 
+@contextmanager
+def in_place_of(name: str, module: ModuleType) -> Iterator[None]:
+    """Import what gets ``module`` where it asks for the one of that name, which has more.
+
+    Later imports get the real one.
+    """
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+
+
 class _StandIn(ModuleType):
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):

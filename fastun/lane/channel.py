@@ -14,11 +14,14 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fastun.errors import RuntimeFailure
 from fastun.lane import packing
 from fastun.lane.messages import MESSAGE_BYTES_MAX, Message
+
+if TYPE_CHECKING:
+    import _socket
 
 _Result = TypeVar("_Result")
 
@@ -70,7 +73,7 @@ class Channel:
         Raises BlockingIOError when there is none now, RuntimeFailure for an invalid message and
         DescriptorsLost for one whose descriptors did not all come.
         """
-        data, fds, flags = self._patiently(lambda: _receive(self._socket, self._flags))
+        data, fds, flags = self._patiently(lambda: receive(self._socket, self._flags))
         if not data:
             return None
         if flags & socket.MSG_TRUNC:
@@ -134,8 +137,11 @@ def close_all(fds: list[int]) -> None:
             os.close(fd)
 
 
-def _receive(end: socket.socket, flags: int) -> tuple[bytes, list[int], int]:
-    """As socket.recv_fds, but with MSG_CMSG_CLOEXEC: no descriptor leaks into a spawned child."""
+def receive(end: _socket.socket, flags: int) -> tuple[bytes, list[int], int]:
+    """Return one datagram, its descriptors and flags. Raises OSError.
+
+    As socket.recv_fds, but with MSG_CMSG_CLOEXEC: no descriptor leaks into a spawned child.
+    """
     fds = array.array("i")
     space = socket.CMSG_SPACE(FDS_MAX * fds.itemsize)
     flags |= socket.MSG_CMSG_CLOEXEC

@@ -10,12 +10,12 @@ worker.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import gc
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -24,15 +24,19 @@ from typing import TypeVar
 
 from fastun import imports
 
-# What msgspec and setproctitle would like to have, and workers have no use for: 2 MiB.
-with imports.without("typing_extensions"), imports.standing_in("logging"):
+# What msgspec and others would like to have, and workers have no use for: 4 MiB. Of sockets they
+# have what is written in C, without its names in Python's enumerations.
+with (
+    imports.without("typing_extensions"),
+    imports.standing_in("decimal", "logging", "platform", "threading"),
+    imports.standing_in("msgspec.inspect", "msgspec._json_schema"),
+    imports.in_place_of("socket", _socket),
+):
     import setproctitle
 
     from fastun import ending, native
-    from fastun.lane import packing, worker_start
-    from fastun.lane.channel import FORK_ANSWER
+    from fastun.lane import channel, packing, worker_start
 
-_NAME_BYTES_MAX = 64
 _RETRY_S = 0.05
 
 _Result = TypeVar("_Result")
@@ -53,20 +57,20 @@ def main() -> None:
         packing.prepare()
         gc.collect()
         gc.freeze()  # collecting would write to what all share
-        request = _fork_until_child(socket.socket(fileno=channel_fd))
+        request = _fork_until_child(_socket.socket(fileno=channel_fd))
         if request is not None:
             worker_start.run(*request, gateway_pid)
 
 
-def _fork_until_child(channel: socket.socket) -> tuple[str, int] | None:
+def _fork_until_child(end: _socket.socket) -> tuple[str, int] | None:
     """Answer requests; return the name and the channel of the worker that this process is now.
 
     None when the gateway has closed the channel.
     """
-    with channel:
-        channel.send(FORK_ANSWER.pack(0))
+    with contextlib.closing(end):
+        end.send(channel.FORK_ANSWER.pack(0))
         while True:
-            name, fds, _, _ = _patiently(lambda: socket.recv_fds(channel, _NAME_BYTES_MAX, 1))
+            name, fds, _ = _patiently(lambda: channel.receive(end, 0))
             if not name:
                 return None
             try:
@@ -77,7 +81,7 @@ def _fork_until_child(channel: socket.socket) -> tuple[str, int] | None:
                 return name.decode(), fds[0]
             for fd in fds:
                 os.close(fd)
-            _patiently(partial(channel.send, FORK_ANSWER.pack(pid)))
+            _patiently(partial(end.send, channel.FORK_ANSWER.pack(pid)))
 
 
 def _patiently(call: Callable[[], _Result]) -> _Result:

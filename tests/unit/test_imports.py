@@ -92,6 +92,25 @@ def test_a_part_of_a_library_that_another_stood_in_for_can_be_imported() -> None
     )
 
 
+def test_a_module_that_was_in_the_place_of_another_is_not_any_more() -> None:
+    run(
+        "import _socket, sys; from fastun import imports\n"
+        "with imports.in_place_of('socket', _socket):\n    import socket as given\n"
+        "assert given is _socket; assert 'socket' not in sys.modules\n"
+        "import socket; assert socket.socket is not _socket.socket\n"
+        "with imports.in_place_of('socket', _socket):\n    import socket as given\n"
+        "assert given is _socket; import socket as again; assert again is socket"
+    )
+
+
+def test_what_msgspec_was_imported_without_can_be_imported_later() -> None:
+    run(
+        "import fastun.command.cli, decimal, platform, msgspec.inspect\n"
+        "assert platform.system() == 'Linux'; assert decimal.Decimal('1') == 1\n"
+        "assert msgspec.inspect.type_info(int) == msgspec.inspect.IntType()"
+    )
+
+
 def test_a_loaded_module_stays_when_others_are_replaced() -> None:
     run(
         "import json, sys; from fastun import imports\n"

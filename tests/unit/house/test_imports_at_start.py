@@ -79,6 +79,7 @@ NOT_IN_A_WORKER = (
     "click",
     "ctypes",
     "dataclasses",  # with inspect 1 MiB; msgspec.Struct is there anyway
+    "decimal",
     "fastun.config",
     "fastun.gateway",
     "fastun.host",
@@ -91,11 +92,16 @@ NOT_IN_A_WORKER = (
     "ipaddress",
     "json",
     "logging",
+    "msgspec.inspect",
     "nacl",
+    "platform",
     "pyroute2",
+    "selectors",
+    "socket",  # its constants as enumerations: 1 MiB
     "sqlite3",
     "structlog",
     "subprocess",
+    "threading",
     "tomllib",
 )
 
