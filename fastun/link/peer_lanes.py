@@ -35,40 +35,36 @@ class PeerLanes:
         """Begin without links. ``by_flow``: this side decides which lane a flow has (SetWays)."""
         self._lanes = lanes
         self._by_flow = by_flow
-        self._links: dict[
-            int, dict[int, Link]
-        ] = {}  # by slot and lane, in the order of their coming
+        self._links: dict[int, tuple[Link, ...]] = {}  # by slot, in the order of their coming
         self._announced: dict[int, int] = {}  # slots, and the number that is to be answered
         self._numbers = itertools.count(1)
 
     def all(self) -> Iterator[Link]:
         """Yield all links."""
         for links in list(self._links.values()):
-            yield from list(links.values())
+            yield from links
 
     def of(self, slot: int) -> tuple[Link, ...]:
         """Return the peer's links, the oldest first."""
-        return tuple(self._links.get(slot, {}).values())
+        return self._links.get(slot, ())
 
     def lanes_of(self, slot: int) -> tuple[int, ...]:
         """Return the numbers of the lanes that frames for the peer go by."""
-        links = self._links.get(slot, {}).items()
-        return tuple(sorted(lane for lane, link in links if not link.is_resting))
+        return tuple(sorted(each.lane.index for each in self.of(slot) if not each.is_resting))
 
     def carries(self, link: Link) -> bool:
         """Return whether the link is there, and none has taken its place."""
-        return self._links.get(link.slot, {}).get(link.lane.index) is link
+        return any(each is link for each in self.of(link.slot))
 
     def add(self, link: Link) -> None:
         """Have a link, whose lane carries none of the peer."""
-        self._links.setdefault(link.slot, {})[link.lane.index] = link
+        self._links[link.slot] = (*self.of(link.slot), link)
 
     def remove(self, link: Link) -> None:
         """Have it no more; what is read for the peer goes to the others at once."""
-        links = self._links[link.slot]
-        del links[link.lane.index]
-        if not links:
-            del self._links[link.slot]
+        links = tuple(each for each in self._links.pop(link.slot) if each is not link)
+        if links:
+            self._links[link.slot] = links
         self._announced.pop(link.slot, None)
         self._lanes.set_ways(self._ways(link.slot))
 

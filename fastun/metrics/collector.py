@@ -48,15 +48,17 @@ class CumulativeCount(msgspec.Struct):
 class PeerCounts(msgspec.Struct):
     """What is remembered of a peer between scrapes."""
 
-    retransmits: CumulativeCount = msgspec.field(default_factory=CumulativeCount)
-    drops: CumulativeCount = msgspec.field(default_factory=CumulativeCount)
+    retransmits: CumulativeCount | None = None  # of one that was on TCP
+    drops: CumulativeCount | None = None  # as above
     software: SoftwareLabel = msgspec.field(default_factory=SoftwareLabel)
 
     def see(self, link: LinkView) -> None:
         """Record the kernel's counts for the peer's link."""
         if link.tcp is not None:
+            self.retransmits = self.retransmits or CumulativeCount()
             self.retransmits.see(link.id, link.tcp.n_retransmits)
         if link.socket is not None:
+            self.drops = self.drops or CumulativeCount()
             self.drops.see(link.id, link.socket.n_drops)
 
 
@@ -101,7 +103,7 @@ class GatewayCollector(Collector):
         if peer.link is not None:
             counts.see(peer.link)
             software = counts.software.of(peer.link.software)
-        return ScrapedPeer(peer, counts.retransmits.total(), counts.drops.total(), software)
+        return ScrapedPeer(peer, _total(counts.retransmits), _total(counts.drops), software)
 
     def _metric(self, family: Family, source: Source) -> Metric:
         metric = _empty(family)
@@ -125,6 +127,10 @@ class GatewayCollector(Collector):
         """
         highest = self._highest[key] = max(value, self._highest.get(key, value))
         return highest
+
+
+def _total(count: CumulativeCount | None) -> int:
+    return 0 if count is None else count.total()
 
 
 def _empty(

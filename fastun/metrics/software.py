@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 OTHER = "other"
 
 # Upgrades while one gateway runs.
@@ -17,12 +19,10 @@ VALUES_MAX = 4
 _KNOWN = re.compile(r"WireGuard|simpletun|fastun [0-9][0-9A-Za-z.+-]{0,23}")
 
 
-class SoftwareLabel:
+class SoftwareLabel(msgspec.Struct):
     """The values that one peer has had. Scrapes follow one another."""
 
-    def __init__(self) -> None:
-        """Begin without any."""
-        self._seen: set[str] = set()
+    _seen: tuple[str, ...] = ()
 
     def of(self, software: str) -> str:
         """Return the label's value: one of VALUES_MAX, or OTHER."""
@@ -30,5 +30,5 @@ class SoftwareLabel:
             return software
         if len(self._seen) >= VALUES_MAX or not _KNOWN.fullmatch(software):
             return OTHER
-        self._seen.add(software)
+        self._seen += (software,)
         return software
