@@ -79,7 +79,8 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def stop(self) -> None:
         """End :meth:`run` at once. The shutdown of serve_forever would take up to 0.5 s."""
         self._is_stopping = True
-        self.socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # run() has just had a client, and closed it already
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def source(self, client_address: Any) -> bytes:
         """Return what counts as one source of connections."""
