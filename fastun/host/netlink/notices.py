@@ -53,6 +53,8 @@ _NFGENMSG_BYTES: Final = 4
 _BUFFER_BYTES: Final = 1 << 20
 _READ_BYTES: Final = 1 << 16
 _READS_MAX: Final = 4096  # at a time: others need the event loop, too
+#: Once for each queue that was too short; what is refused more often has no memory now.
+_REFUSED_MAX: Final = 4
 
 
 class Concern(enum.Flag):
@@ -161,6 +163,7 @@ class Notices:
         found = Concern.NONE
         for each in self._sockets:
             is_nft = each.proto == _NETFILTER
+            n_refused = 0
             for _ in range(_READS_MAX):
                 try:
                     answer = each.recv(_READ_BYTES)
@@ -168,6 +171,9 @@ class Notices:
                     break
                 except OSError:  # ENOBUFS: more than its queue could hold
                     found |= Concern.TABLE | Concern.RULES if is_nft else Concern.OURS
+                    n_refused += 1
+                    if n_refused == _REFUSED_MAX:
+                        break  # its socket stays readable
                     continue
                 for report in reports(answer, is_nft=is_nft):
                     found |= concern_of(report)

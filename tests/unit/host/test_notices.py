@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shlex
 import time
 from ipaddress import ip_network
@@ -110,3 +111,25 @@ def test_waiting_ends_with_a_report_and_without_one(host: Host, notices: Notices
     assert asyncio.run(waited_s(0.1)) >= 0.1
     host.ip("link", "set", "ft0", "down")
     assert asyncio.run(waited_s(30)) < 5
+
+
+class Refusing:
+    """A socket without memory."""
+
+    proto, n_asked = 0, 0
+
+    def recv(self, _: int) -> bytes:
+        self.n_asked += 1
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+
+def test_a_socket_that_refuses_is_not_read_on_and_on() -> None:
+    with Notices() as notices:
+        refusing = Refusing()
+        really = vars(notices)["_sockets"]
+        vars(notices)["_sockets"] = [refusing]
+        try:
+            assert notices.read(lambda _: Concern.NONE) is Concern.OURS
+        finally:
+            vars(notices)["_sockets"] = really
+    assert refusing.n_asked < 10
