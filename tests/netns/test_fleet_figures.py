@@ -5,9 +5,7 @@ By hand (make soak): the figures are for docs/performance.md.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -21,14 +19,14 @@ from fastun.fleet.postgres import PostgresDirectory
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
-from fastun.lab.tunnel import UDP_PORT, start_gateway
+from fastun.lab.tunnel import start_gateway
 from fastun.peers.peer import Peer
-from fastun.session import keys, noise, tai64n
 from tests.support.fleet import scene as fleet_scene
+from tests.support.fleet_change import until_answered_s
 from tests.support.postgres import cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.support.figures import Figures
     from tests.support.fleet import FleetScene
@@ -38,7 +36,6 @@ pytestmark = pytest.mark.soak
 INNER = "10.99.0.1"
 N_ADDS, AT_ONCE = 200, 12
 N_PEERS = 10_000
-RESPONSE = 2  # WireGuard's type of message
 
 
 @pytest.fixture
@@ -126,24 +123,6 @@ def peer(n: int, key: bytes | None = None) -> Peer:
     return Peer(name=f"p{n}", public_key=key, allowed_ips=(network,))
 
 
-def until_answered_s(fleet: FleetScene, number: int, n: int, add: Callable[[Peer], None]) -> float:
-    """Return after how long a gateway answers the handshakes of a peer that is added now."""
-    own = keys.pair_of(keys.generate_private())
-    server = keys.pair_of(keys.load_private(fleet.state(number) / "private.key")).public
-    with fleet.client.socket(kind=socket.SOCK_DGRAM) as client:
-        client.connect((fleet.outer(number), UDP_PORT))
-        client.settimeout(0.02)
-        add(peer(n, own.public))
-        began_s = time.monotonic()
-        while time.monotonic() < began_s + 10:
-            then = tai64n.from_unix_ns(time.time_ns())
-            client.send(noise.initiate(own, server, timestamp=then)[0])
-            with contextlib.suppress(TimeoutError):
-                if client.recv(2048)[0] == RESPONSE:
-                    return time.monotonic() - began_s
-    raise AssertionError("not answered")
-
-
 def test_ten_thousand_peers(fleet: FleetScene) -> None:
     peers = [peer(n) for n in range(N_PEERS)]
     names = [each.name for each in peers]
@@ -167,7 +146,8 @@ def test_ten_thousand_peers(fleet: FleetScene) -> None:
     started_s = time.monotonic() - began_s
     with PostgresDirectory(fleet.url) as directory:
         delays_s = sorted(
-            until_answered_s(fleet, 0, n, directory.add) for n in range(N_PEERS, N_PEERS + 20)
+            until_answered_s(fleet, 0, lambda key, n=n: directory.add(peer(n, key)))  # type: ignore[misc]
+            for n in range(N_PEERS, N_PEERS + 20)
         )
     print(f"{N_PEERS} peers: copied in {filled_s:.2f} s, start {started_s:.2f} s")  # noqa: T201
     print(f"one more may connect after {delays_s[10]:.3f} s, most {delays_s[-1]:.3f} s")  # noqa: T201

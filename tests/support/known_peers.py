@@ -48,6 +48,8 @@ def known(state: Path, n_peers: int) -> list[KeyPair]:
 class Server:
     """A gateway with its clients' keys, and a host from whose addresses they connect."""
 
+    address = SERVER
+
     def __init__(self, lab: Lab, tmp_path: Path, n_peers: int) -> None:
         server, self.client = lab.host("server"), lab.host("client")
         lab.wire(server, self.client, ["10.0.0.1/24"], ["10.0.0.2/24"])
@@ -73,7 +75,7 @@ class Server:
         own = self.pairs[n]
         with self._handshaking:
             initiation, state = noise.initiate(own, self.key)
-        connection.connect(SERVER)
+        connection.connect(self.address)
         connection.sendall(framed(initiation))
         try:
             frame = connection.recv(94, socket.MSG_WAITALL)
