@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,18 +73,18 @@ def test_a_client_whose_gateway_falls_silent_is_at_the_next_within_two_seconds(
     urls = [f"{transport}://{fleet.outer(number)}:{PORT_OF[transport]}" for number in range(2)]
     file = fleet.connect(transport, 0, "--endpoint", urls[1], transport=transport)
     fleet.wait_known({transport})
-    client = connect(fleet, file)
     took_s = []
     for _ in range(N_TIMES):
+        client = connect(fleet, file)  # anew: one that has moved just now is slower to move again
         wait_until(lambda: len(at(fleet, transport)) == 1, "one has it", timeout_s=20)
         (lost,) = at(fleet, transport)
         silence(fleet, lost, is_on=True)
         with probing(fleet.client, fleet.hosts[1 - lost], INNER) as probe:
             took_s.append(probe.seconds_until_answer())
         silence(fleet, lost, is_on=False)
+        client.stop()
     figures.worst(f"{transport}, median of {N_TIMES}", statistics.median(took_s), "s")
     assert statistics.median(took_s) < 2.0, took_s
-    client.stop()
     fleet.peer(0, "remove", transport)
     fleet.wait_known(set())
 
@@ -155,3 +156,30 @@ def test_clients_are_spread_over_the_gateways_the_same_at_each_start(fleet: Flee
         fleet.peer(0, "remove", name)
         fleet.wait_known(set())
     assert set(chosen.values()) == {0, 1}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_client_goes_back_when_its_first_gateway_has_answered_for_some_time(
+    fleet: FleetScene, transport: str
+) -> None:
+    urls = [f"{transport}://{fleet.outer(number)}:{PORT_OF[transport]}" for number in range(2)]
+    name = f"back-{transport}"
+    file = fleet.connect(name, 0, "--endpoint", urls[1], transport=transport)
+    file.write_text(file.read_text().replace("[[peer]]", "[[peer]]\nfail_back = 40"))
+    fleet.wait_known({name})
+    client = connect(fleet, file)
+    silence(fleet, 0, is_on=True)
+    is_moved = lambda: answers_ping(fleet.client, INNER) and at(fleet, name) == [1]  # noqa: E731
+    wait_until(is_moved, "the other has it", timeout_s=30)
+    time.sleep(50)  # the first one does not answer
+    assert at(fleet, name) == [1]
+    silence(fleet, 0, is_on=False)
+    began_s = time.monotonic()
+    wait_until(lambda: at(fleet, name) == [0], "it is back", timeout_s=240)
+    assert time.monotonic() - began_s >= 40
+    assert answers_ping(fleet.client, INNER)
+    assert "answers again; going back there" in client.log_file.read_text()
+    client.stop()
+    fleet.peer(0, "remove", name)
+    fleet.wait_known(set())
