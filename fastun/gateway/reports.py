@@ -147,10 +147,26 @@ class Reports:
             _check_sender(worker, message)
             if isinstance(message, WorkerFailed):
                 self._log.error("worker failed", worker=worker.name, error=_cut(message.reason))
-            else:
+            elif isinstance(message, WaysSet):
+                self._links.of_peers.on_set(message.slot, message.number, worker.lane)
+            elif self._is_of_its_lane(worker, message):
                 self._handle(message)
         except UnexpectedMessage:
             worker.kill(f"unexpected message: {type(message).__name__}")
+
+    def _is_of_its_lane(self, worker: WorkerProcess, message: ToGateway) -> bool:
+        """Return whether its lane has to do with the peer that it speaks of. UnexpectedMessage.
+
+        No worker ever learns the number of another lane's link. A peer it may have known until a
+        moment ago, so what it says of one that is not its lane's comes to nothing, and no more.
+        """
+        slot = getattr(message, "slot", None)
+        if slot is None:
+            return True
+        link_id = getattr(message, "link_id", 0)
+        if link_id != 0 and self._links.is_of_another_lane(slot, link_id, worker.lane):
+            raise UnexpectedMessage
+        return self._links.concerns(slot, worker.lane)
 
     @singledispatchmethod
     def handle(self, message: ToGateway) -> None:
@@ -160,10 +176,6 @@ class Reports:
     @handle.register
     def _link_ended(self, message: LinkEnded) -> None:
         self._links.end(message.slot, _cut(message.reason), message.link_id)
-
-    @handle.register
-    def _ways_set(self, message: WaysSet) -> None:
-        self._links.of_peers.on_set(message.slot, message.number)
 
     @handle.register
     def _device_gone(self, message: DeviceGone) -> None:

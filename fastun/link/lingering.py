@@ -29,6 +29,10 @@ class Lingering:
         """Return whether the stream of this link is still read."""
         return link_id in self._links
 
+    def of(self, slot: int) -> tuple[Link, ...]:
+        """Return those of a peer."""
+        return tuple(link for link, _ in self._links.values() if link.slot == slot)
+
     def add(self, link: Link) -> None:
         """Go on reading a stream that is not written any more."""
         if link.connection is None:

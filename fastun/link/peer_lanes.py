@@ -36,7 +36,8 @@ class PeerLanes:
         self._lanes = lanes
         self._by_flow = by_flow
         self._links: dict[int, tuple[Link, ...]] = {}  # by slot, in the order of their coming
-        self._announced: dict[int, int] = {}  # slots, and the number that is to be answered
+        # Slots, and which number is to be answered by which lane.
+        self._announced: dict[int, tuple[int, int]] = {}
         self._numbers = itertools.count(1)
 
     def all(self) -> Iterator[Link]:
@@ -80,19 +81,21 @@ class PeerLanes:
         if len(self.of(link.slot)) == 1:
             self._lanes.set_ways(self._ways(link.slot))
             return
-        self._announced[link.slot] = next(self._numbers)
-        self._lanes.set_ways(self._ways(link.slot, self._announced[link.slot]), link.lane)
+        number = next(self._numbers)
+        self._announced[link.slot] = (number, link.lane.index)
+        self._lanes.set_ways(self._ways(link.slot, number), link.lane)
 
-    def on_set(self, slot: int, number: int) -> None:
-        """Tell all: the new lane is ready."""
-        if self._announced.get(slot) == number:
+    def on_set(self, slot: int, number: int, lane: int) -> None:
+        """Tell all: the new lane is ready, if it is that one that says so."""
+        if self._announced.get(slot) == (number, lane):
             del self._announced[slot]
             self._lanes.set_ways(self._ways(slot))
 
     def tell(self, worker: WorkerProcess) -> None:
         """Tell a fresh tun-reader, which answers in the place of one that was killed."""
         for slot in self._links:
-            ways = self._ways(slot, self._announced.get(slot, 0))
+            number, lane = self._announced.get(slot, (0, worker.lane))
+            ways = self._ways(slot, number if lane == worker.lane else 0)
             self._lanes.set_ways(ways, self._lanes.all[worker.lane])
 
     def _ways(self, slot: int, number: int = 0) -> SetWays:

@@ -275,6 +275,24 @@ class LinkTable:
 
     # -- workers ------------------------------------------------------------------------------
 
+    def is_of_another_lane(self, slot: int, link_id: int, lane: int) -> bool:
+        """Return whether there is such a link, and no worker of the lane has ever heard of it."""
+        links = (*self.of_peers.of(slot), *self._lingering.of(slot))
+        return any(link.id == link_id and link.lane.index != lane for link in links)
+
+    def concerns(self, slot: int, lane: int) -> bool:
+        """Return whether a lane has anything of the peer, or had until a moment ago.
+
+        Of one on UDP any may have keys before it has a link.
+        """
+        links = (*self.of_peers.of(slot), *self._lingering.of(slot))
+        return (
+            any(link.connection is None for link in links)
+            or self.lanes.of_datagrams(slot).index == lane
+            or (slot, lane) in self._ended
+            or any(link.lane.index == lane for link in links)
+        )
+
     def tell_worker(self, worker: WorkerProcess) -> None:
         """Send a fresh worker what its predecessor knew of the links.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 from types import SimpleNamespace
 from typing import Any, cast
@@ -51,6 +52,16 @@ class _Anything:
         return None
 
 
+class _Links(_Anything):
+    """Lane 0 has a say about every peer, and lane 1 about none."""
+
+    def concerns(self, _: int, lane: int) -> bool:
+        return lane == 0
+
+    def is_of_another_lane(self, _: int, link_id: int, lane: int) -> bool:
+        return link_id % 2 == 0 and lane == 1
+
+
 _NO_FD = 2**20  # a device that is gone
 
 
@@ -62,7 +73,7 @@ def _reports() -> Reports:
     made = Reports(
         Interface("ft0", _NO_FD),
         slots,
-        anything,
+        cast("Any", _Links()),
         sessions,
         on_link_writer_death=anything,
         on_failure=anything,
@@ -90,8 +101,9 @@ def worker_message(data: bytes) -> None:
             received = Channel(ours).receive()
             assert received is None or packing.unpack(packing.pack(received[0])) == received[0]
             if received is not None and isinstance(received[0], ToGateway):
-                for role in ROLES:
-                    worker = SimpleNamespace(role=role, name=f"{role}/0", kill=lambda _: None)
+                for role, lane in itertools.product(ROLES, range(2)):
+                    name = f"{role}/{lane}"
+                    worker = SimpleNamespace(role=role, lane=lane, name=name, kill=lambda _: None)
                     _REPORTS.on_message(cast("WorkerProcess", worker), received[0])
 
 

@@ -7,6 +7,7 @@ import pytest
 from fastun.gateway.reports import Reports
 from fastun.lane import events, worker
 from fastun.lane.messages import Boot, Message, Ready, ToGateway, ToWorker, WorkerFailed
+from fastun.lane.ways import WaysSet
 from fastun.native.loop import EventKind
 
 
@@ -19,8 +20,8 @@ def test_a_worker_acts_on_every_message_to_it(kind: type[Message]) -> None:
 @pytest.mark.parametrize("kind", ToGateway.__subclasses__())
 def test_the_gateway_acts_on_every_report(kind: type[Message]) -> None:
     has_handler = kind in vars(Reports)["handle"].dispatcher.registry
-    is_elsewhere = kind in (Ready, WorkerFailed)
-    assert has_handler != is_elsewhere, "Ready is the lane's own, WorkerFailed on_message's"
+    is_elsewhere = kind in (Ready, WorkerFailed, WaysSet)
+    assert has_handler != is_elsewhere, "Ready is the lane's own, those of a worker on_message's"
 
 
 def test_every_event_of_a_loop_is_reported() -> None:

@@ -26,6 +26,7 @@ from fastun.lane.messages import (
     UdpHandshakeCame,
     WorkerFailed,
 )
+from fastun.lane.ways import WaysSet
 from fastun.native import ROLES, Confined, UdpAddress
 
 SEALED_ONLY = [
@@ -41,12 +42,18 @@ SEALED_ONLY = [
 
 NO_FD = 2**20  # a device that is gone
 
+OWN_LANE, UNCONCERNED_LANE, STRANGE_LANE = range(3)
+UNREFUSED = OffloadChanged(1, 0, "x")
+OF_A_LINK = [LinkEnded(1, 7, "x"), StreamHandshakeCame(1, 7, b"x"), KeyConfirmed(1, 7, 3)]
+
 
 class Gateway:
     """Reports with mocks of all that they act on, and what came of it."""
 
     def __init__(self, *, streams: bool = True, datagrams: bool = True) -> None:
         self.all = Mock()
+        self.all.links.is_of_another_lane = lambda _slot, _link_id, lane: lane == STRANGE_LANE
+        self.all.links.concerns = lambda _slot, lane: lane == OWN_LANE
         self.all.slots.by_slot = {1: SimpleNamespace(peer=SimpleNamespace(name="ant"))}
         updates: Any = SimpleNamespace(receive=lambda _, message: message == b"update")
         moves: Any = SimpleNamespace(receive=lambda *_: False)
@@ -65,9 +72,9 @@ class Gateway:
             on_failure=self.all.on_failure,
         )
 
-    def calls_of(self, message: ToGateway, role: str = "") -> list[Any]:
+    def calls_of(self, message: ToGateway, role: str = "", lane: int = OWN_LANE) -> list[Any]:
         role = role or SENDERS.get(type(message), ROLES)[0]
-        self.worker = worker(role)
+        self.worker = worker(role, lane)
         self.reports.on_message(self.worker, message)
         return self.all.mock_calls
 
@@ -228,6 +235,29 @@ def test_what_is_another_roles_to_report_comes_to_nothing(role: str, message: To
     gateway = Gateway()
     assert gateway.calls_of(message, role) == []
     gateway.worker.kill.assert_called_once_with(f"unexpected message: {type(message).__name__}")
+
+
+@pytest.mark.parametrize("message", OF_A_LINK, ids=lambda message: type(message).__name__)
+def test_a_worker_that_names_a_link_of_another_lane_is_ended(message: ToGateway) -> None:
+    gateway = Gateway()
+    assert gateway.calls_of(message, lane=STRANGE_LANE) == []
+    gateway.worker.kill.assert_called_once_with(f"unexpected message: {type(message).__name__}")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [each for each in (*SEALED_ONLY, *OF_A_LINK, UNREFUSED) if hasattr(each, "slot")],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_a_worker_says_of_a_peer_of_other_lanes_comes_to_nothing(message: ToGateway) -> None:
+    """It may be late; it is no reason to end it."""
+    gateway = Gateway()
+    assert gateway.calls_of(message, lane=UNCONCERNED_LANE) == []
+    gateway.worker.kill.assert_not_called()
+
+
+def test_that_a_tun_reader_has_ways_is_said_with_its_lane() -> None:
+    assert Gateway().calls_of(WaysSet(1, 5), lane=2) == [call.links.of_peers.on_set(1, 5, 2)]
 
 
 def test_only_the_link_reader_speaks_for_a_peer() -> None:

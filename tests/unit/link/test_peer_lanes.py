@@ -98,10 +98,11 @@ def test_the_first_link_is_used_at_once_and_a_further_one_when_its_tun_reader_ha
     ((lane, ways),) = lanes.take()
     assert (lane, ways.lanes) == (0, (0, 2))
     assert ways.number > 0
-    table.of_peers.on_set(SLOT, ways.number + 1)
-    table.of_peers.on_set(SLOT + 1, ways.number)
+    table.of_peers.on_set(SLOT, ways.number + 1, lane)
+    table.of_peers.on_set(SLOT + 1, ways.number, lane)
+    table.of_peers.on_set(SLOT, ways.number, lane + 1)  # another lane's, which cannot know
     assert lanes.take() == []
-    table.of_peers.on_set(SLOT, ways.number)
+    table.of_peers.on_set(SLOT, ways.number, lane)
     assert all_are_sent(lanes, 0, 2)
     assert table.by_slot[SLOT] is first
 
@@ -114,7 +115,9 @@ def test_a_tun_reader_that_was_killed_before_it_answered_is_asked_again(
     number = lanes.take()[-1][1].number
     table.of_peers.tell(cast("Any", SimpleNamespace(role="tun-reader", lane=0)))
     assert lanes.take() == [(0, SetWays(SLOT, (0, 2), by_flow=False, number=number))]
-    table.of_peers.on_set(SLOT, number)
+    table.of_peers.tell(cast("Any", SimpleNamespace(role="tun-reader", lane=2)))
+    assert lanes.take() == [(2, SetWays(SLOT, (0, 2), by_flow=False))]
+    table.of_peers.on_set(SLOT, number, 0)
     assert all_are_sent(lanes, 0, 2)
 
 
@@ -204,3 +207,30 @@ def test_the_dialling_side_decides_by_flow(lanes: SeveralLanes) -> None:
     links.add(cast("Any", link))
     links.announce(cast("Any", link))
     assert lanes.take() == [(i, SetWays(1, (1,), by_flow=True)) for i in range(N_LANES)]
+
+
+# -- whose word counts ------------------------------------------------------------------------
+
+
+def test_a_link_is_known_in_its_own_lane_only(
+    lanes: SeveralLanes, table: LinkTable, ends: list[socket.socket]
+) -> None:
+    link = attach(table, ends, 0)
+    other = (link.lane.index + 1) % N_LANES
+    assert not table.is_of_another_lane(SLOT, link.id, link.lane.index)
+    assert table.is_of_another_lane(SLOT, link.id, other)
+    assert not table.is_of_another_lane(SLOT, link.id + 1, other), "there is no such link"
+    assert not table.is_of_another_lane(SLOT + 1, link.id, other)
+    lanes.take()
+
+
+def test_a_lane_has_to_do_with_the_peers_that_it_carries_and_those_that_it_has_just_let_go(
+    lanes: SeveralLanes, table: LinkTable, ends: list[socket.socket]
+) -> None:
+    link = attach(table, ends, 0)
+    concerned = {lanes.of_datagrams(SLOT).index, link.lane.index}
+    assert {lane for lane in range(N_LANES) if table.concerns(SLOT, lane)} == concerned
+    table.end(SLOT, "over")
+    assert {lane for lane in range(N_LANES) if table.concerns(SLOT, lane)} == concerned
+    table.leave(SLOT, "over")
+    assert not table.concerns(SLOT, link.lane.index)
