@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "outbound/ring_in.h"
 #include "packet/flow.h"
@@ -15,27 +14,43 @@ static unsigned asking_lane(const struct crossing *crossing, unsigned slot) {
     return crossing->spreads ? slot % crossing->n_lanes : 0;
 }
 
-/* A frame's own lane is the most likely one: there its flow was answered last. By its flow goes what
- * this side alone decides about, so that both ends do not follow each other in circles. */
-static unsigned lane_of(const struct tun_reader *reader, const struct frame *frame, unsigned slot) {
-    const struct crossing *crossing = reader->crossing;
-    const struct crossing_ways *ways = &crossing->ways[slot];
-    if (ways->n == 0)
-        return asking_lane(crossing, slot);
-    if (ways->by_flow && ways->n > 1)
-        return ways
-            ->lanes[flow_of(reader->loop.mode, frame_packet(frame), frame->length) % ways->n];
+static bool carries(const struct crossing_ways *ways, unsigned lane) {
     for (unsigned i = 0; i < ways->n; i++)
-        if (ways->lanes[i] == crossing->lane)
-            return crossing->lane;
-    return ways->lanes[crossing->lane % ways->n];
+        if (ways->lanes[i] == lane)
+            return true;
+    return false;
+}
+
+/* This side alone decides, so that both ends do not follow each other in circles. */
+static unsigned lane_by_flow(const struct tun_reader *reader, const struct crossing_ways *ways,
+                             const struct frame *frame, uint64_t now_ns) {
+    struct crossing *crossing = reader->crossing;
+    uint64_t hash = flow_hash(reader->loop.mode, frame_packet(frame), frame->length);
+    unsigned lane = ways->lanes[flow_of_hash(hash) % ways->n];
+    if (lane == crossing->lane || !carries(ways, crossing->lane))
+        return lane;
+    bool is_through = ring_used_bytes(crossing->outgoing[lane]) == 0 &&
+                      !ring_has_unpublished(crossing->outgoing[lane]);
+    bool stays = unanswered_stays(&crossing->unanswered, hash, is_through, now_ns);
+    return stays ? crossing->lane : lane;
+}
+
+/* A frame's own lane is the most likely one: there its flow was answered last. */
+static unsigned lane_of(const struct tun_reader *reader, const struct frame *frame,
+                        const struct arrival *arrival) {
+    const struct crossing *crossing = reader->crossing;
+    const struct crossing_ways *ways = &crossing->ways[arrival->slot];
+    if (ways->n == 0)
+        return asking_lane(crossing, (unsigned)arrival->slot);
+    if (ways->by_flow && ways->n > 1)
+        return lane_by_flow(reader, ways, frame, arrival->now_ns);
+    return carries(ways, crossing->lane) ? crossing->lane : ways->lanes[crossing->lane % ways->n];
 }
 
 bool crossing_leads_away(const struct crossing *crossing, unsigned slot) {
     const struct crossing_ways *ways = &crossing->ways[slot];
-    for (unsigned i = 0; i < ways->n; i++)
-        if (ways->lanes[i] == crossing->lane)
-            return false;
+    if (carries(ways, crossing->lane))
+        return false;
     return ways->n > 0 || crossing->lane != asking_lane(crossing, slot);
 }
 
@@ -64,7 +79,7 @@ static bool put(struct ring *ring, const struct frame *frame, uint64_t n_packets
 bool crossing_takes(struct tun_reader *reader, const struct frame *frame,
                     const struct arrival *arrival) {
     struct crossing *crossing = reader->crossing;
-    unsigned lane = lane_of(reader, frame, (unsigned)arrival->slot);
+    unsigned lane = lane_of(reader, frame, arrival);
     if (lane == crossing->lane)
         return false;
     uint64_t n_packets = message_count_packets(reader->loop.mode, frame->vnet, frame->length);
@@ -115,7 +130,9 @@ enum step crossing_burst(struct tun_reader *reader) {
     enum step all = STEP_IDLE;
     for (unsigned i = 0; i < crossing->n_lanes; i++) {
         struct ring *ring = crossing->incoming[(crossing->next + i) % crossing->n_lanes];
-        enum step step = ring != NULL ? ring_in_burst(reader, ring, forward) : STEP_IDLE;
+        /* mostly empty, and looked at for each burst of the device */
+        bool has_more = ring != NULL && ring_used_bytes(ring) > 0;
+        enum step step = has_more ? ring_in_burst(reader, ring, forward) : STEP_IDLE;
         if (step == STEP_RING_FULL)
             return step;
         if (step == STEP_MORE)
@@ -148,12 +165,9 @@ enum step crossing_wait(struct tun_reader *reader, int timeout_ms) {
     struct loop *loop = &reader->loop;
     struct crossing *crossing = reader->crossing;
     enum step step = STEP_MORE;
-    eventfd_t count;
-    if (prepare(crossing)) {
-        step = step_after_wait(wait_two_fds(loop->device_fd, crossing->wake_fd, timeout_ms,
-                                            loop->channel_fd, loop->stats));
-        eventfd_read(crossing->wake_fd, &count);
-    }
+    if (prepare(crossing))
+        step = step_after_wait(wait_fd_or_eventfd(loop->device_fd, crossing->wake_fd, timeout_ms,
+                                                  loop->channel_fd, loop->stats));
     cancel(crossing);
     return step;
 }

@@ -15,6 +15,7 @@
 
 #include "lanes.h"
 #include "outbound/frame.h"
+#include "outbound/unanswered.h"
 
 /* Which lanes carry a peer. */
 struct crossing_ways {
@@ -29,6 +30,7 @@ struct crossing {
     struct ring *incoming[LANES_MAX], *outgoing[LANES_MAX];
     int wake_fd;
     unsigned next; /* the lane whose ring is looked at first */
+    struct unanswered unanswered;
     struct crossing_ways ways[N_PEER_SLOTS];
 };
 

@@ -1,8 +1,6 @@
 #define _GNU_SOURCE
 #include "outbound/hairpin.h"
 
-#include <sys/eventfd.h>
-
 #include "loop/switching.h"
 #include "outbound/flooding.h"
 #include "outbound/ring_in.h"
@@ -41,12 +39,10 @@ enum step hairpin_burst(struct tun_reader *reader) {
 
 enum step hairpin_wait(struct tun_reader *reader, int timeout_ms) {
     struct loop *loop = &reader->loop;
-    eventfd_t count;
     if (!ring_prepare_poll(loop->hairpin, ring_first(loop->hairpin)))
         return STEP_MORE;
-    enum step step = step_after_wait(wait_two_fds(loop->device_fd, loop->hairpin->wake_fd,
-                                                  timeout_ms, loop->channel_fd, loop->stats));
+    enum step step = step_after_wait(wait_fd_or_eventfd(loop->device_fd, loop->hairpin->wake_fd,
+                                                        timeout_ms, loop->channel_fd, loop->stats));
     waiter_cancel(&loop->hairpin->shared->consumer);
-    eventfd_read(loop->hairpin->wake_fd, &count);
     return step;
 }

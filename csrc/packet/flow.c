@@ -30,9 +30,12 @@ static bool has_whole_header(const uint8_t *packet, size_t length) {
     return length >= (ip_version(packet) == 4 ? (size_t)IPV4_HEADER_SIZE : IPV6_HEADER_SIZE);
 }
 
-unsigned flow_of(enum mode mode, const uint8_t *frame, size_t length) {
+uint64_t flow_hash(enum mode mode, const uint8_t *frame, size_t length) {
     size_t ip = mode == MODE_TAP ? ethernet_find_ip(frame, length) : 0;
     bool has_ip = (mode == MODE_TUN || ip != 0) && has_whole_header(frame + ip, length - ip);
-    uint64_t hash = has_ip ? hash_ip(frame + ip, length - ip) : mix(0, frame, 2 * MAC_SIZE);
-    return (unsigned)(hash >> 24) % N_FLOWS;
+    return has_ip ? hash_ip(frame + ip, length - ip) : mix(0, frame, 2 * MAC_SIZE);
+}
+
+unsigned flow_of(enum mode mode, const uint8_t *frame, size_t length) {
+    return flow_of_hash(flow_hash(mode, frame, length));
 }

@@ -13,7 +13,12 @@
 
 enum { N_FLOWS = 256 };
 
+uint64_t flow_hash(enum mode mode, const uint8_t *frame, size_t length);
 /* From 0 to N_FLOWS - 1. The frame has a whole IP header, or Ethernet header on a TAP device. */
 unsigned flow_of(enum mode mode, const uint8_t *frame, size_t length);
+
+static inline unsigned flow_of_hash(uint64_t hash) {
+    return (unsigned)(hash >> 24) % N_FLOWS;
+}
 
 #endif

@@ -119,10 +119,14 @@ enum wait_end wait_fd(int fd, short events, int timeout_ms, int channel_fd,
     return poll_all(fds, 2, timeout_ms, stats);
 }
 
-enum wait_end wait_two_fds(int fd, int other_fd, int timeout_ms, int channel_fd,
-                           struct stats_block *stats) {
+enum wait_end wait_fd_or_eventfd(int fd, int event_fd, int timeout_ms, int channel_fd,
+                                 struct stats_block *stats) {
     struct pollfd fds[3] = {{.fd = channel_fd, .events = POLLIN},
                             {.fd = fd, .events = POLLIN},
-                            {.fd = other_fd, .events = POLLIN}};
-    return poll_all(fds, 3, timeout_ms, stats);
+                            {.fd = event_fd, .events = POLLIN}};
+    enum wait_end end = poll_all(fds, 3, timeout_ms, stats);
+    eventfd_t count;
+    if ((fds[2].revents & POLLIN) != 0)
+        eventfd_read(event_fd, &count);
+    return end;
 }

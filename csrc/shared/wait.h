@@ -76,8 +76,8 @@ bool channel_speaks(int channel_fd);
  * timeout_ms < 0 waits for ever. Errors on fd count as ready: the next call on it shows them. */
 enum wait_end wait_fd(int fd, short events, int timeout_ms, int channel_fd,
                       struct stats_block *stats);
-/* The same for one of two descriptors to be readable. */
-enum wait_end wait_two_fds(int fd, int other_fd, int timeout_ms, int channel_fd,
-                           struct stats_block *stats);
+/* The same for `fd` to be readable, or an eventfd, which is read then. */
+enum wait_end wait_fd_or_eventfd(int fd, int event_fd, int timeout_ms, int channel_fd,
+                                 struct stats_block *stats);
 
 #endif

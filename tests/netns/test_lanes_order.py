@@ -164,3 +164,41 @@ def test_many_equal_flows_are_even_over_the_lanes(tunnel: Tunnel) -> None:
     shares = [(now - was) / N_FLOWS for now, was in zip(carried(), before, strict=True)]
     print(shares)  # noqa: T201
     assert all(0.8 <= share <= 1.2 for share in shares)
+
+
+def test_flows_without_answers_cross_for_a_moment_and_then_keep_to_the_lane_that_reads_them(
+    tunnel: Tunnel,
+) -> None:
+    client, server = tunnel.client, tunnel.server
+    stopped = threading.Event()
+
+    def send() -> None:
+        flows = [client.host.socket(kind=socket.SOCK_DGRAM) for _ in range(N_NUMBERED)]
+        while not stopped.is_set():
+            for flow in flows:
+                flow.sendto(b"x", (server.inner_address, 9))
+            time.sleep(PACE_S)
+        for flow in flows:
+            flow.close()
+
+    def counted() -> tuple[float, float]:
+        scrape = client.scrape()
+        crossed = scrape.total("fastun_crossed_packets_total")
+        return scrape.total("fastun_packets_total", role="link-writer"), crossed
+
+    def none_crosses() -> bool:
+        sent, crossed = counted()
+        wait_until(lambda: counted()[0] > sent + 20 * N_NUMBERED, "more are sent", timeout_s=20)
+        return counted()[1] == crossed
+
+    chain = "{ type filter hook output priority 0; icmp type 3 drop; }"  # what would answer
+    server.host.run("nft", f"table inet quiet {{ chain out {chain}; }}")
+    sender, (_, before) = threading.Thread(target=send), counted()
+    sender.start()
+    try:
+        wait_until(lambda: counted()[1] > before, "they cross")
+        wait_until(none_crosses, "they cross no more", timeout_s=20)
+    finally:
+        stopped.set()
+        sender.join()
+        server.host.run("nft", "delete", "table", "inet", "quiet")
