@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import UDP_PORT
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
     from fastun.lab.tunnel import GatewayProcess
     from tests.conftest import StartTunnel
 
-N_LANES = 2
-LANES = ("--lanes", str(N_LANES))
+OF_SERVER = 4
 
 
 def n_connections(client: GatewayProcess) -> int:
@@ -38,8 +39,15 @@ def block_udp(server: Host) -> None:
         )
 
 
-def test_streams_in_all_lanes_take_over_from_udp_and_udp_from_them(tunnel: StartTunnel) -> None:
-    pair = tunnel(transport="both", server_arguments=LANES, client_arguments=LANES)
+@pytest.mark.parametrize("n_lanes", [1, 3])
+def test_streams_in_all_lanes_take_over_from_udp_and_udp_from_them(
+    tunnel: StartTunnel, n_lanes: int
+) -> None:
+    pair = tunnel(
+        transport="both",
+        server_arguments=("--lanes", str(OF_SERVER)),
+        client_arguments=("--lanes", str(n_lanes)),
+    )
     server, client, address = pair.server, pair.client, pair.server.inner_address
     wait_until(lambda: " transport=udp" in client.log_file.read_text(), "UDP")
     assert n_connections(client) == 0
@@ -49,9 +57,9 @@ def test_streams_in_all_lanes_take_over_from_udp_and_udp_from_them(tunnel: Start
 
     def is_on_streams() -> bool:
         is_answered = answers_ping(client.host, address)  # what is sent is what shows the silence
-        return is_answered and n_connections(client) == N_LANES
+        return is_answered and n_connections(client) == n_lanes
 
-    wait_until(is_on_streams, "both streams", timeout_s=40)
+    wait_until(is_on_streams, "all streams", timeout_s=40)
     flows = [
         start_transfer(client.host, server.host, address, n_bytes=10**6, port=5400 + n)
         for n in range(6)
