@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench.tunnel import against, crowd, machine, plot, report
+from bench.tunnel import against, crowd, lanes, machine, plot, report
 from bench.tunnel import results as result_files
 from bench.tunnel.cases import CASES, Case
 from bench.tunnel.figures import FIGURES
@@ -51,7 +51,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="./run bench show FILE renders a stored result\n"
         "./run bench against CHECKOUT compares this version with another one\n"
-        "./run bench crowd measures the memory that a peer costs",
+        "./run bench crowd measures the memory that a peer costs\n"
+        "./run bench lanes measures what several lanes cost",
     )
     cases, measures = ([one.name for one in known] for known in (CASES, MEASURES))
     parser.add_argument(
@@ -194,13 +195,15 @@ def main(arguments: Sequence[str]) -> int:
     """Entry point: 0 if every installed case worked, 1 if not, 2 for a wrong command line."""
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
+    others = {
+        "show": show,
+        "against": against.main,
+        "crowd": crowd.main,
+        "lanes": lanes.main,
+    }
     try:
-        if arguments[:1] == ["show"]:
-            return show(arguments[1:], console)
-        if arguments[:1] == ["against"]:
-            return against.main(arguments[1:], console)
-        if arguments[:1] == ["crowd"]:
-            return crowd.main(arguments[1:], console)
+        if arguments and arguments[0] in others:
+            return others[arguments[0]](arguments[1:], console)
         return benchmark(parse_arguments(arguments), console)
     except KeyboardInterrupt:
         errors.print("interrupted")

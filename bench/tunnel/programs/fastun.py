@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from fastun.session.keys import KeyPair
 
 
-def start(pair: Pair, *, wire: str, scheme: Scheme = "tcp", program: Sequence[str] = ()) -> None:
+def start(
+    pair: Pair,
+    *,
+    wire: str,
+    scheme: Scheme = "tcp",
+    program: Sequence[str] = (),
+    options: Sequence[str] = (),
+) -> None:
     """Start `fastun serve` and `fastun connect`, on the wireguard wire with keys made here.
 
-    `program` is how another version of fastun is called.
+    `program` is how another version of fastun is called; `options` are for both ends.
     """
     endpoint = Endpoint(scheme, OUTER.server.bare_v4, DEFAULT_PORTS[scheme])
     serve, connect = ["--listen", str(endpoint)], [str(endpoint)]
@@ -41,6 +48,7 @@ def start(pair: Pair, *, wire: str, scheme: Scheme = "tcp", program: Sequence[st
             pair.directory,
             role,
             *arguments,
+            *options,
             wire=wire,
             addresses=addresses,
             program=program,
