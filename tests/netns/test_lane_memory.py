@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
+from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import GatewayProcess
-from fastun.native import ROLES
+from fastun.native import LANES_MAX, ROLES
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
@@ -86,3 +87,9 @@ def test_two_lanes_write_the_rings_between_their_tun_readers_and_nothing_else(
         # What a lane writes for each packet of its own: nothing of it can another one write.
         own = {page.name.partition(" ")[0] for page, who in writers.items() if page not in shared}
         assert {"/memfd:fastun-ring", "/memfd:fastun-stats", "/memfd:fastun-peers"} <= own
+
+
+def test_as_many_lanes_as_there_may_be_come_up_and_carry(tunnel: StartTunnel) -> None:
+    pair = tunnel(server_arguments=("--lanes", str(LANES_MAX)))
+    assert len(workers_of(pair.server)) == LANES_MAX * len(ROLES)
+    assert answers_ping(pair.client.host, pair.server.inner_address)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     import msgspec
 
-DESCRIPTORS_MAX: Final = 8
+#: Of a message: the queues of a device (native.LANES_MAX), and a memfd.
+DESCRIPTORS_MAX: Final = 16 + 1
 #: Of one message in its datagram; what is longer goes into a memfd.
 DATAGRAM_BYTES_MAX: Final = 32 << 10
 #: Of any: half a million networks, with room to spare.

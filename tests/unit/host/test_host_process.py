@@ -31,6 +31,7 @@ from fastun.host.process.client import HostClient
 from fastun.host.process.gateway_device import GatewayDevice
 from fastun.host.process.messages import Begun, Changed
 from fastun.host.process.server import HostServer
+from fastun.native import LANES_MAX
 from tests.support.hijacked import held_by_another
 from tests.support.host_serving import host_process
 
@@ -315,3 +316,7 @@ def test_one_that_asks_without_reading_is_waited_for_and_holds_no_memory() -> No
             while struct.unpack_from("=I", end.recv(1 << 16))[0] == 0:
                 pass
         os.kill(pid, signal.SIGKILL)
+
+
+def test_a_message_has_room_for_the_queues_of_all_lanes_and_for_itself() -> None:
+    assert DESCRIPTORS_MAX >= LANES_MAX + 1
