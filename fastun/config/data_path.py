@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 
 class DataPath(msgspec.Struct, frozen=True, kw_only=True):
-    """Super-packets, offloads of the outer sockets, steps for sleeping workers, memory of keys."""
+    """Super-packets, offloads of sockets, steps for sleeping workers, memory of keys, lanes."""
 
     gso: bool = True
     udp_offload: bool = True
     hand_over: bool = True
     secret_memory: bool | None = None  # None: as the role has it
+    lanes_at_once: bool = False
 
 
 def data_path(document: Document) -> DataPath:
@@ -27,6 +28,7 @@ def data_path(document: Document) -> DataPath:
         udp_offload=interface.udp_offload,
         hand_over=workers.hand_over,
         secret_memory=workers.secret_memory,
+        lanes_at_once=workers.lanes_at_once,
     )
 
 
@@ -36,6 +38,7 @@ PLACES: Final = {
     "udp_offload": "interface.udp_offload",
     "hand_over": "workers.hand_over",
     "secret_memory": "workers.secret_memory",
+    "lanes_at_once": "workers.lanes_at_once",
 }
 
 

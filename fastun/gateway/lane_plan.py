@@ -32,6 +32,7 @@ def plan_of(settings: Settings, device: GatewayDevice) -> LanePlan:
         mss_mtu=settings.mtu if settings.mss_clamp else 0,
         secret_keys=_wants_secret_keys(settings),
         device_index=device.index,
+        lanes_at_once=settings.data_path.lanes_at_once,
     )
 
 

@@ -16,7 +16,9 @@ from fastun.errors import RuntimeFailure
 from fastun.native import Mode, Offload
 
 _TUNGETIFF: Final = 0x800454D2
+_TUNSETQUEUE: Final = 0x400454D9
 _TUNGETDEVNETNS: Final = 0x54E3
+_IFF_ATTACH_QUEUE, _IFF_DETACH_QUEUE = 0x0200, 0x0400
 _IFREQ: Final = struct.Struct("=16sH22x")
 
 
@@ -76,6 +78,24 @@ def name(fd: int) -> str:
 def namespace(fd: int) -> int:
     """Return a descriptor of the interface's network namespace (Linux 5.2). Raises OSError."""
     return fcntl.ioctl(fd, _TUNGETDEVNETNS)
+
+
+def close_queue(fd: int) -> bool:
+    """Have the kernel give nothing to one of several queues; return whether it does so now.
+
+    What is written to it arrives as before. What is in it is lost, so close it before the interface
+    is used.
+    """
+    try:
+        fcntl.ioctl(fd, _TUNSETQUEUE, _IFREQ.pack(b"", _IFF_DETACH_QUEUE))
+    except OSError:  # closed before, or the last one
+        return False
+    return True
+
+
+def open_queue(fd: int) -> None:
+    """Have the kernel give flows to a closed queue. It needs no privilege. Raises OSError."""
+    fcntl.ioctl(fd, _TUNSETQUEUE, _IFREQ.pack(b"", _IFF_ATTACH_QUEUE))
 
 
 def find_offload(fd: int) -> Offload:

@@ -34,6 +34,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them. ``switches``: a TAP
     device has many peers. ``secret_keys``: sessions' keys are in memory that nothing else can read.
     ``device_index``: the device's interface, which a worker, with no socket to ask by, cannot find.
+    ``lanes_at_once``: all are open from the start, and none waits for a load that is worth it.
     """
 
     device_fd: int
@@ -46,6 +47,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     secret_keys: bool = False
     waiting: Waiting = Waiting(hands_over=True)
     device_index: int = 0
+    lanes_at_once: bool = False
 
 
 class Booting(Protocol):

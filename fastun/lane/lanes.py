@@ -19,12 +19,15 @@ from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
+from fastun import log
 from fastun.errors import RuntimeFailure
+from fastun.host import tun
 from fastun.lane.boot import LanePlan
 from fastun.lane.capture import LaneCapture
 from fastun.lane.crossing import Crossings
 from fastun.lane.lane import Lane, LaneOwner
 from fastun.lane.messages import ToWorker
+from fastun.lane.opening import Opening
 from fastun.lane.session_lane import LanesBySlot, SessionLane, of_slot
 from fastun.lane.template import Template
 from fastun.lane.watch import LaneWatch
@@ -78,6 +81,10 @@ class Lanes:
         self.peers = PeerTables(self.all)
         self.udp: SessionLane = LanesBySlot(self.all) if self.spreads else self.all[0]
         self.watch = LaneWatch(self.workers(), template)
+        self.opening = Opening(self.all, at_once=plan.lanes_at_once)
+        self._at_once = plan.lanes_at_once
+        self._closed: set[int] = set()
+        self._log = log.get("lane")
 
     @property
     def first(self) -> Lane:
@@ -97,9 +104,25 @@ class Lanes:
         return of_slot(self.all, (slot if self.spreads else 0) + number)
 
     def start(self, owner: LaneOwner) -> None:
-        """Spawn all workers and watch them on the running event loop."""
+        """Spawn all workers and watch them on the running event loop.
+
+        The device gives frames to the first lane only, and to others from their first peer on.
+        """
+        for lane in () if self._at_once else self.all[1:]:
+            if tun.close_queue(lane.plan.device_fd):
+                self._closed.add(lane.index)
         for lane in self.all:
             lane.start(owner)
+
+    def open(self, lane: Lane) -> None:
+        """Have the device give frames to a lane, which is about to carry a peer."""
+        if lane.index not in self._closed:
+            return
+        self._closed.discard(lane.index)
+        try:
+            tun.open_queue(lane.plan.device_fd)
+        except OSError as error:  # what is for it crosses to it
+            self._log.warning("queue not opened", lane=lane.index, error=error.strerror)
 
     def send(self, role: str, message: ToWorker, fd: int = -1) -> None:
         """Send a message to the worker of this role in each lane: `Lane.send`."""

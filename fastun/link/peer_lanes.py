@@ -78,6 +78,7 @@ class PeerLanes:
     def announce(self, link: Link) -> None:
         """Have frames for the peer go to the link, which its workers have by now, with its key."""
         link.is_resting = False
+        self._lanes.open(link.lane)
         if len(self.of(link.slot)) == 1:
             self._lanes.set_ways(self._ways(link.slot))
             return

@@ -24,6 +24,7 @@ from fastun.lab.network import Lab
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, GatewayProcess, add_peer, start_gateway
 from fastun.native import ROLES
+from tests.support.lanes_at_once import AT_ONCE
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
             *("--lanes", str(N_LANES)),
             wire="wireguard",
             addresses=[f"{SERVER_INNER}/24"],
+            program=AT_ONCE,
         )
         clients = {}
         for n, (name, transport) in enumerate(CLIENTS.items(), 1):
@@ -74,7 +76,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
             file = add_peer(server, name, f"10.0.{n}.1", transport)
             arguments = OF_SEVERAL.get(name, ())
             clients[name] = start_gateway(
-                client, directory, "connect", str(file), *arguments, wire="wireguard"
+                client,
+                directory,
+                "connect",
+                str(file),
+                *arguments,
+                wire="wireguard",
+                program=AT_ONCE,
             )
         for client in clients.values():
             wait_until(lambda c=client: answers_ping(c.host, SERVER_INNER), "up", timeout_s=20)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import UDP_PORT
 from tests.support.accounting import assert_adds_up
+from tests.support.lanes_at_once import AT_ONCE
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
@@ -41,8 +43,9 @@ def block_udp(server: Host) -> None:
 
 @pytest.mark.parametrize("n_lanes", [1, 3])
 def test_streams_in_all_lanes_take_over_from_udp_and_udp_from_them(
-    tunnel: StartTunnel, n_lanes: int
+    tunnel: StartTunnel, monkeypatch: pytest.MonkeyPatch, n_lanes: int
 ) -> None:
+    monkeypatch.setattr(lab_tunnel, "FASTUN", AT_ONCE)
     pair = tunnel(
         transport="both",
         server_arguments=("--lanes", str(OF_SERVER)),

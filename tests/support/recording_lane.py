@@ -81,6 +81,9 @@ class RecordingLane:
     def new_index(self, _: int) -> None:
         """Any will do."""
 
+    def open(self, _: object) -> None:
+        """As Lanes: there is no device."""
+
     def set_ways(self, *_: object) -> None:
         """Do nothing: there is one lane."""
 

@@ -49,6 +49,7 @@ _PORTS = range(20001, 20013)
 _CROSSING_LANES = 2
 _CROSSING_TURNS = 2
 _PLAIN_END = (sys.executable, "-m", "fastun.bench.model.plain_end")
+_ALL_LANES = (sys.executable, "-m", "fastun.bench.model.all_lanes")
 
 Step = Callable[[str], None]
 
@@ -70,6 +71,7 @@ class Hosts:
         directory = self._directory / str(self._n_tunnels)
         directory.mkdir()
         client, server = ([] if n == 1 else ["--lanes", str(n)] for n in lanes)
+        program = _ALL_LANES if max(lanes) > 1 else ()
         tunnel = start_tunnel(
             self._server,
             self._client,
@@ -79,7 +81,7 @@ class Hosts:
             transport=wire.transport,
             server_arguments=server,
             client_arguments=client,
-            program=() if wire.says_hello else _PLAIN_END,
+            program=program if wire.says_hello else _PLAIN_END,
         )
         with ExitStack() as stack:
             for gateway in (tunnel.server, tunnel.client):

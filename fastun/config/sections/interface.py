@@ -59,7 +59,8 @@ class InterfaceSection(Section, frozen=True):
         described(
             "Device queues, each with four workers of its own. The peers of a server are spread"
             " over them; one that has several lanes as well has a connection in each, or on UDP a"
-            " session and a source port, as soon as there is load for it."
+            " session and a source port, as soon as there is load for it"
+            " (`workers.lanes_at_once`)."
             " `auto`: half as many as this machine has cores, 1 below 4 cores. A TAP device and the"
             " unsealed wires have one.",
             values=f"1-{LANES_MAX}, `auto`",

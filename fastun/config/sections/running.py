@@ -119,3 +119,12 @@ class WorkersSection(Section, frozen=True):
             example=True,
         ),
     ] = None
+    lanes_at_once: Annotated[
+        bool,
+        described(
+            "All `lanes` of a connection to a peer are used from the start. `false`: a further one"
+            " when those in use have enough to do and a core of this host has nothing, since lanes"
+            " that share cores cost more than they carry.",
+            example=True,
+        ),
+    ] = False

@@ -1,8 +1,9 @@
 """Further connections to a server that has several lanes, as this side has: one for each lane.
 
-The first connection is the dialler's. While it or any other carries the peer, those that are
-missing are dialled at its address, one after the other: a server admits one handshake of a peer at
-a time. One that ends (a worker of its lane has died, say) is made again, and the others go on.
+The first connection is the dialler's. While it or any other carries the peer, further ones are
+dialled at its address, one at a time (a server admits one handshake of a peer at a time), each when
+those that there are have enough to do (lane/opening.py). One that ends (a worker of its lane has
+died, say) is made again, and the others go on.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ class BesideDialler:
     def __init__(
         self, handshaker: Handshaker, owner: StreamOwner, outside: Outside, links: LinkTable
     ) -> None:
-        """Prepare to keep as many as both sides have lanes."""
+        """Prepare to keep as many as both sides have lanes, and there is load for."""
         self._handshaker = handshaker
         self._owner = owner
         self._outside = outside
         self._links = links
         self._pause_s = PAUSE_FIRST_S
+        self._opened: set[int] = set()  # numbers of those that there were once
         self._log = log.get("link")
 
     async def run(self) -> None:
@@ -60,12 +62,20 @@ class BesideDialler:
             if link is None or link.connection is None:
                 continue
             for number in self._missing(link):
+                if not self._is_worth(link, number):
+                    break
                 await asyncio.sleep(HANDSHAKE_PAUSE_S)
                 if not await self._make(link, number):
                     await asyncio.sleep(self._pause_s)
                     self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
                     break
                 self._pause_s = PAUSE_FIRST_S
+                self._opened.add(number)
+                self._links.lanes.opening.note_opened()
+
+    def _is_worth(self, link: Link, number: int) -> bool:
+        in_use = (each.lane.index for each in self._links.of_peers.of(link.slot))
+        return number in self._opened or self._links.lanes.opening.is_worth(in_use)
 
     def _missing(self, link: Link) -> list[int]:
         """Return the numbers of the connections that there are not; the first is the dialler's."""

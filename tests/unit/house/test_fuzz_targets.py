@@ -61,6 +61,7 @@ WITHOUT: dict[str, str] = {
     # a number or a few fixed bytes of the kernel, read where it is used
     "a value of the kernel": """
         host/hooks/process.py:children host/firewall/forward_check.py:_has_legacy
+        lane/opening.py:idle_seconds
         host/firewall/strong_host.py:forwards host/journal/journal.py:Journal.__init__
         host/journal/sysctls.py:Ipv6Forwarding.original host/link_state.py:_read
         host/settings_of_host.py:_strict host/socket_state.py:socket_state

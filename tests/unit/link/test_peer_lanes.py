@@ -38,12 +38,16 @@ class SeveralLanes:
             lane.index = i
         self.first = self.all[0]
         self.ways: list[tuple[int, SetWays]] = []
+        self.opened: set[int] = set()
 
     def of_stream(self, slot: int, number: int = 0) -> RecordingLane:
         return self.all[(slot + number) % N_LANES]
 
     def of_datagrams(self, _: int) -> RecordingLane:
         return self.first
+
+    def open(self, lane: RecordingLane) -> None:
+        self.opened.add(lane.index)
 
     def set_ways(self, ways: SetWays, lane: RecordingLane | None = None) -> None:
         self.ways += [(each.index, ways) for each in (self.all if lane is None else (lane,))]
@@ -91,7 +95,9 @@ def test_the_first_link_is_used_at_once_and_a_further_one_when_its_tun_reader_ha
 ) -> None:
     first = attach(table, ends, 0)
     assert lanes.take() == []
+    assert lanes.opened == set()
     table.of_peers.announce(first)
+    assert lanes.opened == {2}
     assert all_are_sent(lanes, 2)
     second = attach(table, ends, 1)
     table.of_peers.announce(second)
