@@ -53,6 +53,11 @@ _MEANT: Final = {
 }
 
 
+def load() -> None:
+    """Load the library, for a user who may not read where it is (as_owner.py)."""
+    import psycopg.conninfo  # noqa: F401, PLC0415 (for a fleet alone)
+
+
 def connect(url: str) -> psycopg.Connection[Any]:
     """Return a connection with limits of time. Raises RuntimeFailure."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 (for a fleet alone)

@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from fastun.errors import ConfigError
+from fastun.fleet.as_owner import as_owner
 from fastun.peers.store import PeerStore
 
 if TYPE_CHECKING:
@@ -29,10 +30,14 @@ def opened(state: Path) -> Iterator[PeerDirectory]:
             yield store
             return
         from fastun.config.fleet import check_library  # noqa: PLC0415 (for a fleet alone)
+        from fastun.fleet import connection  # noqa: PLC0415 (as above)
         from fastun.fleet.postgres import PostgresDirectory  # noqa: PLC0415 (as above)
 
         check_library(f"--state {state}")
-        with PostgresDirectory(url, store) as directory:
+        connection.load()
+        with as_owner(store.path):
+            directory = PostgresDirectory(url, store)
+        with directory:
             yield directory
 
 
