@@ -8,6 +8,7 @@ with FASTUN_IMAGE, an archive of `podman save`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from fastun.lab.host import LabError, run_command
+from fastun.lab.host import LabError, run_command, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fastun.lab.host import Host
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -38,11 +41,22 @@ build)
     set -- build --network host --isolation chroot $limits {volumes} "$@"
     ;;
 esac
-exec unshare -m sh -c '
-    umount -R /sys/fs/cgroup 2>/dev/null
-    mount -t cgroup2 none /sys/fs/cgroup
-    exec {podman} --root {store}/root --runroot {store}/run --tmpdir {store}/tmp \\
-        --storage-driver=overlay --cgroup-manager=cgroupfs --events-backend=file "$@"' podman "$@"
+set -- {podman} --root {store}/root --runroot {store}/run --tmpdir {store}/tmp \\
+    --storage-driver=overlay --cgroup-manager=cgroupfs --events-backend=file "$@"
+[ ! -e {holder} ] || exec nsenter -t $(cat {holder}) -m -n --wdns="$PWD" "$@"
+exec unshare -m sh -c '{mounts}exec "$@"' podman "$@"
+"""
+_MOUNTS: Final = """
+umount -R /sys/fs/cgroup 2>/dev/null
+mount -t cgroup2 none /sys/fs/cgroup
+"""
+
+# What podman has once on a machine, wherever its store is: networks, and the names in them.
+_NETWORKS: Final = """
+for directory in /etc/containers/networks /run/containers; do
+    mkdir -p $directory
+    mount -t tmpfs tmpfs $directory
+done
 """
 
 # What a build here needs of this machine to reach the package registries.
@@ -60,18 +74,23 @@ class Podman:
         self.programs = directory / "programs"
         self.programs.mkdir()
         self._store = directory / "store"
+        self._holder = directory / "holder"
         volumes = (f"-v {path}:{path}:ro" for path in _OF_MACHINE if Path(path).exists())
         script = self.programs / "podman"
         script.write_text(
             _SCRIPT.format(
-                podman=shutil.which("podman"), store=self._store, volumes=" ".join(volumes)
+                podman=shutil.which("podman"),
+                store=self._store,
+                volumes=" ".join(volumes),
+                mounts=_MOUNTS,
+                holder=self._holder,
             )
         )
         script.chmod(0o755)
         if archive := os.environ.get("FASTUN_IMAGE"):
             self("load", "--input", archive, timeout_s=_BUILD_LIMIT_S)
         else:
-            self._import_base(directory / "base")
+            self._import_base()
             self._build()
 
     def __call__(
@@ -80,6 +99,23 @@ class Podman:
         """Run it to its end. LabError where it fails."""
         program = str(self.programs / "podman")
         return run_command(program, *arguments, timeout_s=timeout_s, check=check)
+
+    @contextlib.contextmanager
+    def at(self, host: Host) -> Iterator[None]:
+        """Have all calls in the network of ``host``, and in one mount namespace.
+
+        The networks of containers are mounts: without it they are gone when a call has ended.
+        """
+        ready = self._holder.with_suffix(".ready")
+        script = f"{_MOUNTS}{_NETWORKS}touch {ready}; exec sleep infinity"
+        holder = host.spawn("unshare", "-m", "sh", "-c", script)
+        wait_until(ready.exists, "the mount namespace", timeout_s=20)
+        self._holder.write_text(str(holder.pid))
+        try:
+            yield
+        finally:
+            self._holder.unlink()
+            ready.unlink()
 
     def print_logs(self) -> None:
         """Print what the last containers have written; pytest shows it on failure."""
@@ -97,7 +133,17 @@ class Podman:
         self("stop", "--time", "2", "--all", check=False, timeout_s=300)
         shutil.rmtree(self._store, ignore_errors=True)
 
-    def _import_base(self, root: Path) -> None:
+    def build(self, name: str, containerfile: Path) -> None:
+        """Build one more image, from the same base; its directory is the context."""
+        self._import_base()
+        build = ("image", "build", "--network", "host", "--isolation", "chroot", "-t", name)
+        where = ("-f", str(containerfile), str(containerfile.parent))
+        self(*build, *where, timeout_s=_BUILD_LIMIT_S)
+
+    def _import_base(self) -> None:
+        if self("image", "exists", BASE, check=False).returncode == 0:
+            return
+        root = self._store.parent / "base"
         include = ("--variant=minbase", "--include=ca-certificates", "bookworm", str(root))
         run_command("debootstrap", *include, timeout_s=_BUILD_LIMIT_S)
         packed = root.with_suffix(".tar")

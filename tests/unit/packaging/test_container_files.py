@@ -14,6 +14,7 @@ from fastun.command.cli import cli
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import load
 from fastun.config.sources import Options
+from fastun.session import keys
 
 ROOT = Path(__file__).resolve().parents[3]
 CONTAINER = ROOT / "packaging" / "container"
@@ -25,6 +26,7 @@ INSTRUCTIONS = [
     for found in re.finditer(r"^([A-Z]+) ((?:.*\\\n)*.*)$", CONTAINERFILE, flags=re.MULTILINE)
 ]
 COMPOSE = yaml.safe_load((CONTAINER / "compose.yaml").read_text(encoding="utf-8"))
+FLEET = yaml.safe_load((CONTAINER / "fleet.yaml").read_text(encoding="utf-8"))
 OBJECTS = [
     each for path in KUBERNETES for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))
 ]
@@ -178,3 +180,44 @@ def test_compose_mounts_what_is_there() -> None:
     )
     file = option.partition("=")[2].replace("/etc/prometheus", str(ROOT / "grafana" / "prometheus"))
     assert Path(file).is_file()
+
+
+def test_the_gateways_of_the_fleet_are_alike_and_prepared_for_what_they_follow(
+    tmp_path: Path,
+) -> None:
+    services = FLEET["services"]
+    gateways = {name: services[name] for name in ("gw1", "gw2", "gw3")}
+    for name, each in gateways.items():
+        number = name.removeprefix("gw")
+        assert (each["container_name"], each["hostname"]) == (f"fastun-{name}", name)
+        assert each["ports"] == [f"5182{number}:51820/udp"]
+        same = dict.fromkeys(("container_name", "hostname", "ports"))
+        own = same | {"volumes": each["volumes"][1:]}
+        first = gateways["gw1"] | same
+        assert each | own == first | {"volumes": gateways["gw1"]["volumes"][1:]}
+        assert_is_a_command(each["command"])
+    file = tmp_path / "fleet.toml"
+    file.touch(mode=0o600)
+    key = tmp_path / "fleet.key"
+    key.touch(mode=0o600)
+    key.write_text(keys.format_key(keys.generate_private()))
+    text = (CONTAINER / "fleet.toml").read_text(encoding="utf-8")
+    file.write_text(text.replace("/etc/fastun/fleet.key", str(key)))
+    settings = load("serve", None, Options(config=file))
+    assert settings.fleet is not None
+    prepare = services["prepare"]["entrypoint"][-1]
+    assert f"fastun fleet prepare '{settings.fleet.directory}'" in prepare
+
+
+def test_of_a_fleet_the_gateways_alone_may_change_their_network_and_volumes_are_there() -> None:
+    named = set(FLEET["volumes"])
+    made_by_hand = {"./fleet.key", "./pgpass"}
+    may = {"db": ["SETUID", "SETGID"], "prepare": []}
+    for name, each in FLEET["services"].items():
+        assert each.get("cap_add", []) == may.get(name, ["NET_ADMIN"])
+        assert each["read_only"] is True
+        assert each["cap_drop"] == ["ALL"]
+        assert each["security_opt"] == ["no-new-privileges:true"]
+        for volume in each["volumes"]:
+            source = volume.split(":")[0]
+            assert source in named | made_by_hand or (CONTAINER / source).is_file(), volume
