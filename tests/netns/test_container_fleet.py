@@ -1,5 +1,7 @@
 """packaging/container/fleet.yaml does what its first lines say: three gateways and a database.
 
+And podman-compose starts the server of compose.yaml, whose other images are not of this project.
+
 laptop 192.0.2.2 ===veth=== docker 192.0.2.1 ---bridge--- gw1, gw2, gw3, db (containers)
 
 By hand (make soak): the images take minutes, and podman-compose is needed.
@@ -129,3 +131,20 @@ def test_three_gateways_and_a_database_from_one_file(
     fleet.type("podman exec fastun-gw2 fastun peer add desk > desk.toml")
     wait_until(lambda: "desk" in fleet.peers("gw3"), "desk on gw3", timeout_s=10)
     fleet.type("podman-compose -f fleet.yaml down")
+
+
+def test_podman_compose_starts_the_server_that_has_prometheus_beside_it(
+    podman: Podman, laptop_and_docker: tuple[Host, Host], tmp_path: Path
+) -> None:
+    laptop, docker = laptop_and_docker
+    server = Composed(podman, docker, tmp_path)
+    server.type("podman-compose -f compose.yaml up -d fastun")
+
+    def is_ready() -> bool:
+        return podman("exec", "fastun", "fastun", "status", "--ready", check=False).returncode == 0
+
+    wait_until(is_ready, "the server is ready", timeout_s=30)
+    line = "podman exec fastun fastun peer add laptop --endpoint udp://192.0.2.1 > laptop.toml"
+    server.type(f"{line}; chmod 600 laptop.toml")
+    server.connect(laptop)
+    wait_until(lambda: answers_ping(laptop, "10.55.0.1"), "the tunnel", timeout_s=60)

@@ -221,3 +221,9 @@ def test_of_a_fleet_the_gateways_alone_may_change_their_network_and_volumes_are_
         for volume in each["volumes"]:
             source = volume.split(":")[0]
             assert source in named | made_by_hand or (CONTAINER / source).is_file(), volume
+
+
+def test_settings_of_the_kernel_are_written_so_that_podman_compose_sees_their_values() -> None:
+    for service in (COMPOSE["services"]["fastun"], FLEET["services"]["gw1"]):
+        assert isinstance(service["sysctls"], list)
+        assert "net.ipv4.ip_forward=1" in service["sysctls"]
