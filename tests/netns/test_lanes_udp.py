@@ -25,6 +25,7 @@ from tests.netns.test_lanes import (
     link_of,
     worker_pid,
 )
+from tests.support.lanes_at_once import AT_ONCE
 from tests.support.lanes_load import lanes_of, loaded, wait_for_lanes
 from tests.support.transfer import start_transfer
 
@@ -55,6 +56,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
             *("--listen", "udp://0.0.0.0:51820", "--lanes", str(N_LANES)),
             wire="wireguard",
             addresses=[f"{SERVER_INNER}/24"],
+            program=AT_ONCE,
         )
         clients = {}
         for n, (name, n_lanes) in enumerate(CLIENTS.items(), 1):
@@ -62,7 +64,11 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
             lab.wire(host, client, [f"10.0.{n}.1/24"], [f"10.0.{n}.2/24"])
             file = add_peer(server, name, f"10.0.{n}.1", "udp")
             clients[name] = start_gateway(
-                client, directory, "connect", str(file), "--lanes", str(n_lanes), wire="wireguard"
+                client,
+                directory,
+                *("connect", str(file), "--lanes", str(n_lanes)),
+                wire="wireguard",
+                program=AT_ONCE,
             )
         for client in clients.values():
             wait_until(lambda c=client: answers_ping(c.host, SERVER_INNER), "up", timeout_s=20)

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from tests.netns.test_lanes_fallback import block_udp, n_connections
 from tests.support.accounting import assert_adds_up
+from tests.support.lanes_at_once import AT_ONCE
 from tests.support.lanes_load import loaded, wait_for_lanes
 from tests.support.transfer import start_transfer
 
@@ -26,8 +30,9 @@ LIMIT_S = 15
 
 
 def test_streams_take_over_from_several_lanes_under_load_and_these_from_them(
-    tunnel: StartTunnel,
+    tunnel: StartTunnel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lab_tunnel, "FASTUN", AT_ONCE)
     pair = tunnel(transport="both", server_arguments=LANES, client_arguments=LANES)
     server, client, address = pair.server, pair.client, pair.server.inner_address
     for _ in range(2):

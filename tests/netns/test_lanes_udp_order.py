@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.network import Lab
 from fastun.lab.traffic import iperf3
 from fastun.lab.tunnel import Tunnel, start_tunnel
 from tests.netns.test_lanes_order import N_NUMBERED, N_TCP, PACE_S, Numbered, echo_of, out_of_order
+from tests.support.lanes_at_once import AT_ONCE
 from tests.support.lanes_load import loaded, wait_for_lanes
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ SOAK = os.environ.get("FASTUN_SOAK") == "1"
 @pytest.fixture(scope="module")
 def tunnel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tunnel]:
     lanes = ("--lanes", str(N_LANES))
-    with Lab() as lab:
+    with Lab() as lab, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lab_tunnel, "FASTUN", AT_ONCE)
         server, client = lab.host("server"), lab.host("client")
         lab.wire(server, client, ["10.0.1.1/24"], ["10.0.1.2/24"])
         pair = start_tunnel(

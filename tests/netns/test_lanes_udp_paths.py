@@ -18,6 +18,7 @@ from fastun.lab.host import wait_until
 from fastun.lab.tunnel import UDP_PORT, GatewayProcess, Tunnel, add_peer, start_gateway
 from tests.netns.test_lanes import assert_each_lane_adds_up, echoing
 from tests.support.compressed_time import gateway_with
+from tests.support.lanes_at_once import AT_ONCE, LINES
 from tests.support.lanes_load import loaded, status_of, wait_for_lanes
 from tests.support.sealed_capture import sealed_on
 from tests.support.transfer import start_transfer
@@ -35,7 +36,11 @@ SERVER, ROUTER, CLIENT = "198.51.100.9", "198.51.100.1", "10.1.0.2"
 SERVER_INNER, CLIENT_INNER = "10.99.0.1", "10.99.0.2"
 MAPPED_S = 20
 OFTEN = gateway_with(
-    rekey_after_time_s=3.0, reject_after_time_s=30.0, rekey_timeout_s=0.5, jitter_s=0.01
+    more=LINES,
+    rekey_after_time_s=3.0,
+    reject_after_time_s=30.0,
+    rekey_timeout_s=0.5,
+    jitter_s=0.01,
 )
 
 
@@ -54,7 +59,7 @@ class Office(NamedTuple):
 
 @pytest.fixture
 def program() -> tuple[str, ...]:
-    return ()
+    return AT_ONCE
 
 
 @pytest.fixture

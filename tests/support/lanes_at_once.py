@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import sys
 
-_PROGRAM = """
+_ON_BUSY_CORES = """
 from fastun.lane import opening
 opening.BUSY_SHARE, opening.IDLE_CORES = {share}, -1.0
+"""
+_PROGRAM = """
+{more}
 from fastun.command.cli import main
 main()
 """
 
-AT_ONCE = (sys.executable, "-c", _PROGRAM.format(share=0.0))
-BY_LITTLE_LOAD = (sys.executable, "-c", _PROGRAM.format(share=0.005))
+
+def _of(share: float) -> tuple[str, str, str]:
+    return sys.executable, "-c", _PROGRAM.format(more=_ON_BUSY_CORES.format(share=share))
+
+
+LINES = _ON_BUSY_CORES.format(share=0.0)
+AT_ONCE = _of(0.0)
+BY_LITTLE_LOAD = _of(0.005)

@@ -70,12 +70,18 @@ class RecordingLanes:
             clear=lambda _: None,
         )
         self.ways: list[SetWays] = []  # of the tun-reader of the first lane
+        self.opened: set[int] = set()  # whose queues the device gives frames to
+        self.is_worth = True  # to open one more
+        self.opening = SimpleNamespace(is_worth=lambda _: self.is_worth, note_opened=lambda: None)
 
     def of_datagrams(self, slot: int, number: int = 0) -> RecordingLane:
         return self.all[((slot if self.spreads else 0) + number) % len(self.all)]
 
     def of_stream(self, slot: int, number: int = 0) -> RecordingLane:
         return self.all[(slot + number) % len(self.all)]
+
+    def open(self, lane: RecordingLane) -> None:
+        self.opened.add(lane.index)
 
     def set_ways(self, ways: SetWays, lane: RecordingLane | None = None) -> None:
         if lane in (None, self.first):

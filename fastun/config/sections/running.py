@@ -122,9 +122,9 @@ class WorkersSection(Section, frozen=True):
     lanes_at_once: Annotated[
         bool,
         described(
-            "On TCP a client's connections in all `lanes` are made at the start. `false`: a further"
-            " one when those in use have enough to do and a core of this host has nothing, since"
-            " lanes that share cores cost more than they carry. On UDP load alone opens them.",
+            "A client's connections in all `lanes` are made at the start; on UDP load alone opens"
+            " them. `false`: a further lane is opened when those in use have enough to do and a"
+            " core of this host has nothing: lanes that share cores cost more than they carry.",
             example=True,
         ),
     ] = False

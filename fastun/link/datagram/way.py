@@ -21,6 +21,8 @@ from fastun.link.datagram.peer import OpenedKeys, UdpPeer
 from fastun.native import RECEIVING_KEYS, Aead, Joins, UdpAddress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastun.lane.lane import Lane
     from fastun.lane.session_lane import SessionTable
     from fastun.link.link import Link
@@ -154,11 +156,15 @@ class Load(msgspec.Struct):
     _seen_s: float = float("-inf")
     _busy_s: float = float("-inf")
 
-    def look(self, n_packets: int, now_s: float, n_max: int) -> int:
-        """Return for how many there is load; ``n_packets`` of the peer have passed so far."""
+    def look(self, n_packets: int, now_s: float, n_max: int, is_worth: Callable[[], bool]) -> int:
+        """Return for how many there is load; ``n_packets`` of the peer have passed so far.
+
+        ``is_worth``: whether this host has a core for one more (lane/opening.py).
+        """
         per_s = (n_packets - self._n_packets) / (now_s - self._seen_s)
         self._n_packets, self._seen_s = n_packets, now_s
-        if per_s >= OPENED_AT_PER_S * self.n_lanes:
+        is_load = per_s >= OPENED_AT_PER_S * self.n_lanes
+        if is_load and self.n_lanes < n_max and is_worth():
             self.n_lanes += 1
         if per_s >= KEPT_FROM_PER_S:
             self._busy_s = now_s

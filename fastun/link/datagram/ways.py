@@ -210,13 +210,23 @@ class Ways:
         slot, n_max = known.slot, 1 + len(known.agreed.indices)
         fields = ("transmit_packets", "receive_packets")
         n_packets = sum(self._lanes.peers.read(slot, field) for field in fields)
-        n_lanes = known.load.look(n_packets, now_s, n_max)
+        opening, n_before = self._lanes.opening, known.load.n_lanes
+        n_lanes = known.load.look(
+            n_packets, now_s, n_max, lambda: opening.is_worth(self._in_use(known))
+        )
+        if n_lanes > n_before:
+            opening.note_opened()
         self._follow(known)
         for number in range(1, n_lanes):
             if number not in known.ways:
                 self._open(known, number)
         if any(way.life.is_carrying for way in known.ways.values()):
             self._keep_first(known, now_s)
+
+    def _in_use(self, known: PeerWays) -> list[int]:
+        """Return the lanes that carry the peer's traffic."""
+        carrying = [way.lane for way in known.ways.values() if way.life.is_carrying]
+        return [lane.index for lane in (self._lanes.of_datagrams(known.slot), *carrying)]
 
     def _keep_first(self, known: PeerWays, now_s: float) -> None:
         """Keep the session's own way mapped, and have it asked where all are silent."""

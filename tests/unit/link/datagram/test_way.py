@@ -136,6 +136,30 @@ def test_the_serving_side_answers_what_got_no_answer_and_rests_after_silence() -
 # -- load -------------------------------------------------------------------------------------
 
 
+def always() -> bool:
+    return True
+
+
+def test_no_lane_is_opened_that_is_not_worth_it_and_an_open_one_stays() -> None:
+    load, is_idle, asked = Load(), [False], 0
+
+    def is_worth() -> bool:
+        nonlocal asked
+        asked += 1
+        return is_idle[0]
+
+    load.look(0, 0.0, N_MAX, is_worth)
+    per_look = round(100 * OPENED_AT_PER_S * LOOK_S)
+    assert load.look(per_look, LOOK_S, N_MAX, is_worth) == 1
+    is_idle[0] = True
+    assert load.look(2 * per_look, 2 * LOOK_S, N_MAX, is_worth) == 2
+    is_idle[0] = False
+    assert load.look(3 * per_look, 3 * LOOK_S, N_MAX, is_worth) == 2
+    assert asked == 3
+    assert load.look(3 * per_look + 1, 4 * LOOK_S, N_MAX, is_worth) == 2
+    assert asked == 3  # without load nobody looks at the cores
+
+
 def test_lanes_are_opened_one_at_a_time_by_load_and_let_go_together() -> None:
     load, now_s, n_packets = Load(), 100.0, 0
 
@@ -143,9 +167,9 @@ def test_lanes_are_opened_one_at_a_time_by_load_and_let_go_together() -> None:
         nonlocal now_s, n_packets
         now_s += LOOK_S
         n_packets += round(per_s * LOOK_S)
-        return load.look(n_packets, now_s, N_MAX)
+        return load.look(n_packets, now_s, N_MAX, always)
 
-    assert load.look(n_packets, now_s, N_MAX) == 1
+    assert load.look(n_packets, now_s, N_MAX, always) == 1
     assert [look(OPENED_AT_PER_S - 10) for _ in range(5)] == [1] * 5
     assert [look(1.5 * OPENED_AT_PER_S) for _ in range(5)] == [2] * 5
     assert [look(100 * OPENED_AT_PER_S) for _ in range(5)] == [3, 4, 4, 4, 4]
@@ -155,11 +179,11 @@ def test_lanes_are_opened_one_at_a_time_by_load_and_let_go_together() -> None:
 
 
 def test_packets_from_before_the_first_look_are_no_load() -> None:
-    assert Load().look(10**9, 5.0, N_MAX) == 1
+    assert Load().look(10**9, 5.0, N_MAX, always) == 1
 
 
 def test_a_peer_with_fewer_lanes_from_now_on_has_no_more() -> None:
     load = Load(n_lanes=N_MAX)
-    load.look(0, 100.0, N_MAX)
+    load.look(0, 100.0, N_MAX, always)
     load.n_lanes = N_MAX
-    assert load.look(round(10 * OPENED_AT_PER_S), 110.0, 2) == 2
+    assert load.look(round(10 * OPENED_AT_PER_S), 110.0, 2, always) == 2

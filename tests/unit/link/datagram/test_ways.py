@@ -81,6 +81,25 @@ def test_load_opens_as_many_as_both_have_one_after_another(
     run(claim())
 
 
+def test_load_opens_none_where_no_core_is_idle_and_the_device_gives_frames_to_what_is_open(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        pair = SeveralPair(N_LANES, N_LANES)
+        client, server = ends(pair)
+        client.lanes.is_worth = False
+        await pair.begin()
+        await pair.looks(now, 8, BUSY)
+        assert (client.lanes_of(), client.lanes.opened) == ((0,), {0})
+        client.lanes.is_worth = True
+        await pair.looks(now, 8, BUSY)
+        for side in (client, server):
+            assert side.lanes_of() == tuple(range(N_LANES))
+            assert side.lanes.opened == set(range(N_LANES))
+
+    run(claim())
+
+
 def test_each_lane_has_a_key_and_counters_of_its_own(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = await spread(now)
