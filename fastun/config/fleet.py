@@ -6,7 +6,7 @@ import importlib.util
 import re
 import socket
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
@@ -70,6 +70,7 @@ def parse_directory(url: str, where: str) -> str:
     try:
         parts = urlsplit(url)
         has_password = parts.password is not None
+        unquote(url, errors="strict")  # what %XX stands for is UTF-8
         names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
     except ValueError:
         raise ConfigError(f"{where}: not a URL; write it as in {_EXAMPLE}") from None

@@ -123,7 +123,7 @@ def options_of(url: str) -> dict[str, str]:
 
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeDecodeError):  # the connection says what is wrong
         given = {}
     before = os.environ.get("PGSERVICE")
     if "service" in given:  # the defaults are that service's
@@ -138,7 +138,7 @@ def options_of(url: str) -> dict[str, str]:
                 del os.environ["PGSERVICE"]
             else:
                 os.environ["PGSERVICE"] = before
-    found = {each.keyword.decode(): each.val.decode() for each in defaults if each.val}
+    found = {each.keyword.decode(): os.fsdecode(each.val) for each in defaults if each.val}
     return found | given
 
 
