@@ -51,7 +51,7 @@ from fastun.command.options import NumberRange, gateway_option, run_dir_option
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(**options: Any) -> None:
-    """Measure what this machine can do, a live tunnel, or what more cores would carry.
+    """Measure this machine, a live tunnel, or model more cores.
 
     Alone: a tunnel on each wire between two network namespaces of this machine, in under a minute;
     nothing outside is touched.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fastun.command.options import gateway_option, run_dir_option
+from fastun.command.options import NumberRange, gateway_option, run_dir_option
 
 
 @click.command()
@@ -12,7 +12,7 @@ from fastun.command.options import gateway_option, run_dir_option
 @run_dir_option
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=1, max=86_400),
+    type=NumberRange(min=1, max=86_400),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
