@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps
-from fastun.link import peer_slots
-from fastun.link.peer_slots import PeerSlots, packed
+from fastun.link import slot_ips
+from fastun.link.peer_slots import PeerSlots
+from fastun.link.slot_ips import packed
 from fastun.peers.peer import Network, Peer
 from tests.support.recording_lane import RecordingLane
 
@@ -74,7 +75,7 @@ def test_each_prefix_leads_to_its_peer_of_before_or_of_after(
     table: Table = {}
     before: dict[Network, bytes] = {}
     key_of: dict[int, set[bytes]] = {}
-    original, peer_slots.NETWORKS_PER_MESSAGE = peer_slots.NETWORKS_PER_MESSAGE, per_message
+    original, slot_ips.NETWORKS_PER_MESSAGE = slot_ips.NETWORKS_PER_MESSAGE, per_message
     try:
         for peers in lists:
             stays = _stays(slots, peers)
@@ -99,7 +100,7 @@ def test_each_prefix_leads_to_its_peer_of_before_or_of_after(
             assert table == {packed(network): now[key] for network, key in after.items()}
             before = after
     finally:
-        peer_slots.NETWORKS_PER_MESSAGE = original
+        slot_ips.NETWORKS_PER_MESSAGE = original
 
 
 def _stays(slots: PeerSlots, peers: list[Peer]) -> set[bytes]:

@@ -157,7 +157,7 @@ def test_memory_for_fewer_keys_than_there_are_peers_is_a_warning(
 LINK_READER = """
 import os, re, socket
 from fastun.native import Aead, KeyArea, KeyRegion, Mode, PeerTable, Ring, Stats, Waiting, Wire
-from fastun.native import sealing_library
+from fastun.native import load_sealing_library, sealing_library
 from fastun.native.secrets import Secret
 from fastun.native.counters import ReplayMarks, SendingCounters
 from fastun.native.loop import Descriptors, Loop, SessionMemory, SharedMemory
@@ -173,6 +173,7 @@ loop = Loop("link-reader", memory, fds, wire=Wire.WIREGUARD, mode=Mode.TUN, wait
 def locked():
     return int(re.search(r"VmLck:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 
+load_sealing_library()  # as the template has, before it forks
 before = locked()
 loop.set_gate_keys(bytes(32), bytes(range(32)))
 N_PEERS, N_KEYS = 64, 4

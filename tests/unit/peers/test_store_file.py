@@ -76,6 +76,7 @@ def test_a_link_in_place_of_what_sqlite_puts_beside_it_is_not_followed(
 ) -> None:
     """SQLite gives a journal the owner of its database."""
     elsewhere, beside = file.with_name("elsewhere"), file.with_name(f"{file.name}{suffix}")
+    beside.unlink(missing_ok=True)
     beside.symlink_to(elsewhere)
     with contextlib.suppress(FastunError), PeerStore(file.parent) as store:
         store.add(Peer(name="another", public_key=b"another".ljust(32, b".")))
