@@ -36,6 +36,7 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
     if (crosses)
         attach_lane(worker, lane, &crossing);
     pair_open(worker->channel, SOCK_SEQPACKET);
+    aead_load_fastest(); /* as the template has, before it forks a worker */
     worker->loop = loop_new(&(struct loop_parts){.role = role,
                                                  .wire = wire,
                                                  .mode = mode,
