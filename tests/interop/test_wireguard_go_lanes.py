@@ -24,6 +24,7 @@ from fastun.lab.network import Lab
 from fastun.lab.traffic import answers_ping, ping
 from fastun.lab.tunnel import start_gateway
 from tests.support.compressed_time import gateway_with
+from tests.support.lanes_load import status_of
 from tests.support.transfer import start_transfer
 from tests.support.wireguard_go import Identity, WireGuardGo, skip_where_missing
 
@@ -219,9 +220,12 @@ def test_those_that_change_their_ports_are_followed_in_every_lane(network: Netwo
         peer.program.listen(PORT + 1)
         wait_until(lambda p=peer: answers_ping(p.host, OUR_INNER), "an answer", timeout_s=20)
         assert ping(network.ours, peer.inner, n=5, interval_s=0.02).n_received == 5
-    log = network.gateway.log_file.read_text()
-    for peer in network.peers:
-        assert f"10.0.{peer.number}.2:{PORT + 1}" in log
+    expected = {f"10.0.{peer.number}.2:{PORT + 1}" for peer in network.peers}
+    wait_until(
+        lambda: {each["remote"] for each in status_of(network.gateway)["peers"]} == expected,
+        "all at their new ports",
+        timeout_s=20,
+    )
 
 
 def test_those_that_are_moved_to_another_port_of_ours_follow_it(network: Network) -> None:
