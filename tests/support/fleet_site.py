@@ -7,7 +7,7 @@
 
 `edge` and `core` are routers, and the switches of their sides, so that gateways see each other on
 both; of a gateway, eth0 is outside and eth1 inside. The edge knows nothing of what is in the
-tunnels. The core is told by the gateways where a peer is.
+tunnels. The core learns from the gateways where a peer is.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,7 +43,7 @@ def program(name: str, package: str) -> str:
     return found
 
 
-class Recipe:
+class Recipe(ABC):
     """One of them. What it starts ends with the laboratory, or by `stop`."""
 
     protocol: str  # as `ip route` calls that of its routes
@@ -62,9 +63,9 @@ class Recipe:
         """Start it on the router."""
         self.run(core, "core", _FIRST)
 
+    @abstractmethod
     def run(self, host: Host, of: str, own: str) -> None:
         """Start it on a host with the files that the page has for ``of``."""
-        raise NotImplementedError
 
     def spawn(self, host: Host, *command: str) -> None:
         """Start one program of it."""

@@ -32,7 +32,7 @@ CLEAR_TEXT = struct.pack("!cII", b"R", 8, 3)  # AuthenticationCleartextPassword
 
 
 class Asking:
-    """What speaks PostgreSQL as far as to ask for the password, and keeps what it is told."""
+    """A server that asks for the password as PostgreSQL does, and records what it gets."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))

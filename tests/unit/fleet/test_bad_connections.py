@@ -333,7 +333,7 @@ def test_a_schema_of_that_name_that_is_another_programs_is_left_alone(own: Clust
 
 
 def test_two_fleets_are_two_databases(own: Cluster, tmp_path: Path) -> None:
-    """The second with its key is told so, and takes nothing of the first's."""
+    """The second one gets an error, and takes nothing of the first's."""
     first = own.peer_directory()
     with PostgresDirectory(first) as directory:
         directory.claim_key(b"1" * 32)

@@ -157,7 +157,7 @@ def test_no_lane_is_opened_that_is_not_worth_it_and_an_open_one_stays() -> None:
     assert load.look(3 * per_look, 3 * LOOK_S, N_MAX, is_worth) == 2
     assert asked == 3
     assert load.look(3 * per_look + 1, 4 * LOOK_S, N_MAX, is_worth) == 2
-    assert asked == 3  # without load nobody looks at the cores
+    assert asked == 3  # without load the cores are not looked at
 
 
 def test_lanes_are_opened_one_at_a_time_by_load_and_let_go_together() -> None:
