@@ -262,6 +262,28 @@ def test_the_architecture_lists_every_folder(language: str) -> None:
     assert listed == folders - {"__pycache__"}
 
 
+def files_where_behaviours_live() -> Iterator[tuple[str, list[Path]]]:
+    """Each file of ARCHITECTURE's last table, with where it may be.
+
+    A name without a folder is in the folder named last in its row, or in that of the file before.
+    """
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for row in page.partition("## Where a behaviour lives")[2].splitlines():
+        named, before = ROOT, ROOT
+        for word in re.findall(r"`([\w/]+(?:/|\.py|\.c|\.h))`", row):
+            if word.startswith(("fastun/", "csrc/", "bench/")):
+                named = before = ROOT / (word if word.endswith("/") else Path(word).parent)
+                continue  # as for all pages: test_files_and_folders_that_are_named_exist
+            yield word, [named / word, before / word]
+            before = (named / word).parent
+
+
+def test_each_file_is_where_the_architecture_says_that_a_behaviour_lives() -> None:
+    files = list(files_where_behaviours_live())
+    assert len(files) > 50
+    assert [word for word, places in files if not any(each.exists() for each in places)] == []
+
+
 def examples() -> Iterator[tuple[str, str]]:
     """Each command of fastun's in a block of console input, and the page that it is on."""
     for page in pages():
