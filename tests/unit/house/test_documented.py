@@ -79,6 +79,11 @@ def commands(group: click.Group = cli, name: str = "fastun") -> Iterator[tuple[s
 COMMANDS = dict(commands())
 
 
+def options_of(name: str) -> list[list[str]]:
+    """The rows of a command's options, and of those that all commands of its group have."""
+    return below(name, CONFIGURATION) + below(name.rpartition(" ")[0], CONFIGURATION)
+
+
 # -- commands and options ---------------------------------------------------------------------
 
 
@@ -92,7 +97,7 @@ def test_every_command_has_a_heading_and_every_heading_a_command() -> None:
 def test_exactly_the_options_that_a_command_has_are_documented(name: str) -> None:
     documented = {
         word
-        for row in below(name, CONFIGURATION)
+        for row in options_of(name)
         for word in re.findall(r"(?<![\w-])--?[a-z][\w-]*", row[0])
     }
     options = {
@@ -108,7 +113,7 @@ def test_exactly_the_options_that_a_command_has_are_documented(name: str) -> Non
 def test_defaults_and_choices_of_options_are_those_of_the_code(name: str) -> None:
     rows = {
         word: row
-        for row in below(name, CONFIGURATION)
+        for row in options_of(name)
         for word in re.findall(r"--\w[\w-]*", row[0])
     }
     for option in COMMANDS[name].params:
