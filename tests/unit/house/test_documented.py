@@ -267,6 +267,12 @@ def test_the_architecture_lists_every_folder(language: str) -> None:
     assert listed == folders - {"__pycache__"}
 
 
+def test_every_decision_is_in_the_index_once() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(path.name for path in folder.glob("20*.md"))
+
+
 def files_where_behaviours_live() -> Iterator[tuple[str, list[Path]]]:
     """Each file of ARCHITECTURE's last table, with where it may be.
 
