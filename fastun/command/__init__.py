@@ -1,13 +1,16 @@
 """The command line. What runs a command is loaded when the command is given.
 
-cli           the commands with their help; how every failure reaches the person
-peer_cli      the same for `fastun peer`
-key_cli       the same for `fastun keygen`, `pubkey` and `key`
-options       what several commands have in common
-keys          `fastun keygen`, `fastun pubkey` and `fastun key`
-peers         what `fastun peer` does
-peer_listing  `fastun peer list` and `fastun peer show`
-client_file   the file that `fastun peer add` prints
+cli             the commands with their help; how every failure reaches the person (last_line)
+*_cli           the same for one command or a group of them
+options         what several commands have in common; completion: what a shell completes
+
+keys            `fastun keygen`, `pubkey` and `key`
+peers           `fastun peer add`, `list`, `show`, `remove`; peer_changes: what changes one
+peer_fields     what these take of a peer; peer_listing: how it is shown
+peer_transfer   `fastun peer export` and `import`
+new_client      the file of a client, made by client_file
+running_server  which server a command is about, by the options of server_state
+reload, drain, disconnect, fleet   what these commands do
 """
 
 from fastun import imports

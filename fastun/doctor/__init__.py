@@ -7,7 +7,8 @@ kernel       the kernel, the processor and the libraries
 network      ports and settings of the network
 workers      what this host confines a gateway's workers to
 confinement  the same of the gateway, and what the host process keeps
-files        the state and the run directory
+files        the state and the run directory; services: units of systemd
+kill_switch  whether one is set; resolving: whether a tunnel's DNS servers answer
 probe        what this kernel does to super-packets, tried
 gcrypt       what libgcrypt can do, asked in a process of its own
 

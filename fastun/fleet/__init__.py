@@ -14,6 +14,7 @@ process      the process that does: all of a fleet's that speaks to the database
 confinement  what that process keeps of its rights
 messages     what it and the gateway say to each other
 transfer     peers as lines of JSON: `fastun peer export` and `import`
+as_owner     how root's commands connect, by the rights of the user whose copy it is
 
 A gateway serves from a copy in STATE/peers.sqlite, which one process beside it keeps in step. So
 what the database does, or does not, never keeps the gateway waiting; and one that starts without

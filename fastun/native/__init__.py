@@ -1,8 +1,14 @@
 """The typed wall around the C library: only the modules in here know cffi.
 
 What C returns as NULL or -errno becomes OSError here; enumerations, limits and names come from the
-C headers, so each is defined once. Nothing here touches a packet. The workers' C loops are in
-fastun.native.loop.
+C headers, so each is defined once. Nothing here touches a packet.
+
+library     the compiled library, which `build` compiles; vocabulary: what its headers define
+host        the device, processes, TCP connections; address: where a peer is on UDP
+loop        the workers' C loops; confine: what workers give up
+shared      rings, statistics, the peer table; lanes: rings between lanes; capture: their reader
+keys        where sessions' keys are; secrets: in memory that is wiped
+counters    what of sessions outlives their workers
 """
 
 from fastun.native.address import UdpAddress

@@ -96,9 +96,7 @@ def test_every_command_has_a_heading_and_every_heading_a_command() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_exactly_the_options_that_a_command_has_are_documented(name: str) -> None:
     documented = {
-        word
-        for row in options_of(name)
-        for word in re.findall(r"(?<![\w-])--?[a-z][\w-]*", row[0])
+        word for row in options_of(name) for word in re.findall(r"(?<![\w-])--?[a-z][\w-]*", row[0])
     }
     options = {
         flag
@@ -111,11 +109,7 @@ def test_exactly_the_options_that_a_command_has_are_documented(name: str) -> Non
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_defaults_and_choices_of_options_are_those_of_the_code(name: str) -> None:
-    rows = {
-        word: row
-        for row in options_of(name)
-        for word in re.findall(r"--\w[\w-]*", row[0])
-    }
+    rows = {word: row for row in options_of(name) for word in re.findall(r"--\w[\w-]*", row[0])}
     for option in COMMANDS[name].params:
         if not isinstance(option, click.Option):
             continue
