@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from fastun.endpoint import format_host_port
+from fastun.host.sockets.address import EndpointAddress
 from fastun.session import clock
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def _state_of(outside: Outside, key: Key, *, is_used: bool) -> tuple[State, floa
 def _place_of(link: Link) -> Key | None:
     with contextlib.suppress(OSError, ValueError):  # it is ending
         if link.connection is not None:
-            host, port = link.connection.getpeername()[:2]
-        else:
-            host, _, port = link.remote.rpartition(":")
-        return link.transport, ip_address(str(host).strip("[]").partition("%")[0]), int(port)
+            host, port, _ = EndpointAddress.of_peer(link.connection)
+            return "tcp", host, port
+        name, _, number = link.remote.rpartition(":")
+        return "udp", ip_address(name.strip("[]").partition("%")[0]), int(number)
     return None

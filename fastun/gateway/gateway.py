@@ -268,10 +268,7 @@ class Gateway:
             lane=self.lanes.udp,
             links=self.links,
             exchange=self.handshaker.exchange,
-            inside=self.outside.inside,
-            names=self.outside.names,
-            attempts=self.outside.attempts,
-            health=self.outside.health,
+            outside=self.outside,
             inner_mtu=self.device.inner_mtu,
             counts=self.session_counts,
         )

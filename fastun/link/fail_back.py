@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -26,7 +25,6 @@ from fastun.session import clock
 
 if TYPE_CHECKING:
     from fastun.host.sockets.address import EndpointAddress
-    from fastun.lane.lanes import Lanes
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.endpoint_health import Host, Key
     from fastun.link.link import Link
@@ -62,7 +60,6 @@ class _Return(msgspec.Struct):
 class FailBackOwner(Protocol):
     """The gateway, as far as its links go back."""
 
-    lanes: Lanes
     links: LinkTable
     outside: Outside
     datagrams: DatagramSessions | None
@@ -117,7 +114,7 @@ class FailBack:
     def _preferred(self, link: Link) -> tuple[Host | None, EndpointAddress | None]:
         """Return where the link leads, and the first place that is preferred to that."""
         outside, peer = self._owner.outside, link.slotted.peer
-        host = self._host_of(link)
+        host = self._owner.links.host_of(link)
         places = [
             place
             for endpoint in peer.endpoints
@@ -130,15 +127,6 @@ class FailBack:
             if not outside.health.is_left(place.host):
                 return host, place
         return host, None
-
-    def _host_of(self, link: Link) -> Host | None:
-        if link.connection is None:
-            address = self._owner.lanes.udp.peers.endpoint(link.slot)
-            return None if address is None else address.host
-        try:
-            return ip_address(link.connection.getpeername()[0].partition("%")[0])
-        except (OSError, ValueError):  # it is ending
-            return None
 
     async def _answers(self, link: Link, place: EndpointAddress) -> bool:
         if link.connection is None:

@@ -13,7 +13,6 @@ On UDP a handshake tries the others (datagram/address_race.py); on a stream they
 from __future__ import annotations
 
 import asyncio
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fastun import log
@@ -24,7 +23,6 @@ from fastun.link.drain_messages import DRAIN_MAX_S, Drain, DrainTaken
 from fastun.session import clock
 
 if TYPE_CHECKING:
-    from fastun.lane.lanes import Lanes
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.endpoint_health import Host
     from fastun.link.link import Link
@@ -42,7 +40,6 @@ AGAIN_S: Final = 5.0
 class LeavingOwner(Protocol):
     """The gateway, as far as it leaves a server."""
 
-    lanes: Lanes
     links: LinkTable
     outside: Outside
     sessions: StreamSessions | None
@@ -74,7 +71,7 @@ class Leaving:
     def is_asked(self, link: Link | None = None) -> bool:
         """Return whether the link, or that of slot 0, is to a gateway that is to be left."""
         link = link or self._owner.links.by_slot.get(0)
-        host = None if link is None else self._host_of(link)
+        host = None if link is None else self._owner.links.host_of(link)
         return host is not None and self._owner.outside.health.is_left(host)
 
     def receive(self, slot: int, index: int, message: bytes) -> bool:
@@ -93,7 +90,7 @@ class Leaving:
         return sessions is not None and sessions.is_current(link.slot, index)
 
     def _take(self, link: Link, drain: Drain) -> None:
-        health, host = self._owner.outside.health, self._host_of(link)
+        health, host = self._owner.outside.health, self._owner.links.host_of(link)
         if host is None:
             return
         if drain.drain == 0:
@@ -123,15 +120,6 @@ class Leaving:
             if not places or any(not outside.health.is_left(each.host) for each in places):
                 return True
         return False
-
-    def _host_of(self, link: Link) -> Host | None:
-        if link.connection is None:
-            address = self._owner.lanes.udp.peers.endpoint(link.slot)
-            return None if address is None else address.host
-        try:
-            return ip_address(link.connection.getpeername()[0].partition("%")[0])
-        except (OSError, ValueError):  # it is ending
-            return None
 
     async def run(self) -> None:
         """Try the others while a gateway is to be left, for ever."""

@@ -7,11 +7,8 @@ import msgspec
 from fastun.config.settings import Settings
 from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.session_lane import SessionLane
-from fastun.link.attempts import Attempts
-from fastun.link.endpoint_health import EndpointHealth
-from fastun.link.inside import Inside
 from fastun.link.key_exchange import KeyExchange, SessionCounts
-from fastun.link.names import Names
+from fastun.link.outside import Outside
 from fastun.link.table import LinkTable
 from fastun.session.timer_constants import TimerConstants
 from fastun.state_file import StateFiles
@@ -28,11 +25,8 @@ class LocalEnd(msgspec.Struct, frozen=True, kw_only=True):
     lane: SessionLane
     links: LinkTable
     exchange: KeyExchange
-    inside: Inside
-    names: Names
+    outside: Outside
     inner_mtu: InnerMtu
     constants: TimerConstants
     counts: SessionCounts
-    attempts: Attempts = msgspec.field(default_factory=Attempts)
-    health: EndpointHealth = msgspec.field(default_factory=EndpointHealth)
     files: StateFiles | None = None

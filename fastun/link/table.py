@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 
 from fastun import log
+from fastun.host.sockets.address import EndpointAddress
 from fastun.lane.lane import Lane
 from fastun.lane.lanes import Lanes
 from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.lane.worker_process import WorkerProcess
 from fastun.link import hello
 from fastun.link.address_turns import AddressTurns
+from fastun.link.endpoint_health import Host
 from fastun.link.established import Established
 from fastun.link.lingering import Lingering, hang_up
 from fastun.link.link import Link
@@ -198,6 +200,16 @@ class LinkTable:
             **software,
             super_packets="whole" if link.link_format.super_outbound else "split",
         )
+
+    def host_of(self, link: Link) -> Host | None:
+        """Return the host that a link leads to, as far as that is known."""
+        if link.connection is None:
+            address = self.lanes.udp.peers.endpoint(link.slot)
+            return None if address is None else address.host
+        try:
+            return EndpointAddress.of_peer(link.connection).host
+        except (OSError, ValueError):  # it is ending
+            return None
 
     # -- ending -------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from fastun.link.hello import Hello
 from fastun.link.inside import Inside
 from fastun.link.key_exchange import KeyExchange, SessionCounts
 from fastun.link.local_end import LocalEnd
+from fastun.link.outside import Outside
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.table import LinkTable
 from fastun.native import UdpAddress
@@ -141,9 +142,7 @@ class Side:
             lane=self.lanes.udp,
             links=self.links,
             exchange=self.exchange,
-            inside=self.inside,
-            names=self.dns.names(),
-            health=self.health,
+            outside=Outside(self.dns.names(), self.inside, health=self.health),
             inner_mtu=self.inner_mtu,
             constants=TimerConstants(),
             counts=self.counts,

@@ -17,7 +17,16 @@ class EndpointAddress(NamedTuple):
     @classmethod
     def of(cls, bound: socket.socket) -> Self:
         """Return where a socket is bound. Raises OSError."""
-        host, port, *more = bound.getsockname()
+        return cls._of(bound.getsockname())
+
+    @classmethod
+    def of_peer(cls, connection: socket.socket) -> Self:
+        """Return where a connection leads. OSError, ValueError: nowhere, or it is ending."""
+        return cls._of(connection.getpeername())
+
+    @classmethod
+    def _of(cls, name: tuple[str, int] | tuple[str, int, int, int]) -> Self:
+        host, port, *more = name
         return cls(ip_address(host.partition("%")[0]), port, more[1] if more else 0)
 
     @property

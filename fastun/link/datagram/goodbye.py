@@ -67,7 +67,7 @@ class Goodbyes:
         """
         self._dials = end.settings.role == "connect"
         self._links = end.links
-        self._health = end.health
+        self._health = end.outside.health
         self._peers = peers
         self._begin = begin
         self._let_go = let_go

@@ -51,8 +51,8 @@ class DatagramHandshakes:
         """
         self._exchange = end.exchange
         self._lane = end.lane
-        self._inside = end.inside
-        self._attempts = end.attempts
+        self._inside = end.outside.inside
+        self._attempts = end.outside.attempts
         self._peers = peers
         self._installer = installer
         self._use = use

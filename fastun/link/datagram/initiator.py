@@ -49,10 +49,10 @@ class Initiator:
         """Send by ``sockets``; ``peers`` keeps the index by which the answer will come."""
         self._exchange = end.exchange
         self._lane = end.lane
-        self._inside = end.inside
-        self._health = end.health
-        self._race = AddressRace(end.names, end.health, sockets)
-        self._outcomes = end.attempts
+        self._inside = end.outside.inside
+        self._health = end.outside.health
+        self._race = AddressRace(end.outside.names, end.outside.health, sockets)
+        self._outcomes = end.outside.attempts
         self._peers = peers
         self._sockets = sockets
         self._attempts: dict[int, _Attempt] = {}  # by slot

@@ -39,7 +39,7 @@ class UdpPeers:
         self._peer_slots = end.exchange.peer_slots
         self._sockets = sockets
         self._constants = end.constants
-        self._inside = end.inside
+        self._inside = end.outside.inside
         self._log = log.get("session")
 
     def at(self, slotted: SlottedPeer) -> UdpPeer:

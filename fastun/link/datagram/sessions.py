@@ -63,7 +63,7 @@ class DatagramSessions:
         self._installer = KeyInstaller(end.lane, end.constants)
         self._paths = PathWatch(end.lane, end.settings, end.inner_mtu, None, sockets.maker)
         self._peers = UdpPeers(end, sockets)
-        self._pins = SourcePins(end.inside, self._peers, sockets)
+        self._pins = SourcePins(end.outside.inside, self._peers, sockets)
         is_port_free = end.settings.role == "connect" and end.settings.udp_port is None
         self.passing = SocketPassing(end.lane, sockets, self._peers, self._listen_anew)
         self._fresh_workers = FreshWorkers(end, self._peers, self.passing, self._installer)
@@ -82,7 +82,7 @@ class DatagramSessions:
     def listen(self) -> None:
         """Listen for changes of our routes and for hints from routers, until ``close``."""
         self._listener = PathListener(
-            self._paths, self._peers, self.passing.sockets, self._end.attempts
+            self._paths, self._peers, self.passing.sockets, self._end.outside.attempts
         )
 
     def close(self) -> None:
@@ -211,7 +211,7 @@ class DatagramSessions:
         udp_peer.current = keys
         now_s = clock.boottime_s()
         udp_peer.on_answer(now_s)
-        self._end.attempts.succeeded(slot, "udp")
+        self._end.outside.attempts.succeeded(slot, "udp")
         counter = self._lane.sending.begin(slot)
         udp_peer.hello = HelloExchange(counter, self._ways.new_indices(slot))
         self._attach(udp_peer)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from fastun import log
@@ -102,6 +101,4 @@ class BesideDialler:
 def _address_of(link: Link) -> EndpointAddress:
     """Return where a stream leads. OSError: it has ended."""
     assert link.connection is not None  # noqa: S101 (the caller looked)
-    host, port, *more = link.connection.getpeername()
-    zone = more[1] if more else 0
-    return EndpointAddress(ipaddress.ip_address(host.partition("%")[0]), port, zone)
+    return EndpointAddress.of_peer(link.connection)

@@ -19,7 +19,6 @@ import random
 import socket
 from collections.abc import Callable, Iterator
 from errno import ECONNRESET, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM
-from ipaddress import ip_address
 from typing import Final
 
 from fastun import log
@@ -232,8 +231,8 @@ class Dialler:
         """Have where a silent link leads tried last."""
         if link.connection is not None and self._is_silent(link):
             with contextlib.suppress(OSError, ValueError):  # it is ending
-                host, port = link.connection.getpeername()[:2]
-                self._outside.health.failed(("tcp", ip_address(host.partition("%")[0]), port))
+                host, port, _ = EndpointAddress.of_peer(link.connection)
+                self._outside.health.failed(("tcp", host, port))
 
     def _is_silent(self, link: Link) -> bool:
         return link.connection is not None and silence.is_silent(

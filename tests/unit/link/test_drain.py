@@ -18,7 +18,6 @@ from fastun.link.draining import Draining
 from fastun.link.endpoint_health import EndpointHealth
 from fastun.link.hello import Ability
 from fastun.link.leaving import Leaving
-from fastun.native import UdpAddress
 from fastun.session import clock
 from tests.support.known_names import KnownNames
 from tests.support.recording_lane import RecordingLane
@@ -148,8 +147,7 @@ class Client:
 
     def __init__(self, *hosts: str) -> None:
         self.lane = RecordingLane()
-        self.at = UdpAddress(IPv4Address(A), 51820)
-        self.lane.peers = SimpleNamespace(endpoint=lambda _: self.at)  # type: ignore[assignment]
+        self.at = IPv4Address(A)
         self.health = EndpointHealth()
         self.link = link(0, self.lane, hosts=hosts)
         self.tried: list[int] = []
@@ -160,8 +158,7 @@ class Client:
             cast(
                 "Any",
                 SimpleNamespace(
-                    lanes=self.lane,
-                    links=SimpleNamespace(by_slot={0: self.link}),
+                    links=SimpleNamespace(by_slot={0: self.link}, host_of=lambda _: self.at),
                     outside=SimpleNamespace(names=KnownNames().names(), health=self.health),
                     datagrams=datagrams,
                     sessions=None,
@@ -182,7 +179,7 @@ def test_a_client_that_is_asked_leaves_where_it_is_and_says_whether_it_has_elsew
     assert client.leaving.is_asked(client.link)
     assert client.health.is_left(IPv4Address(A))
     assert not client.health.is_left(IPv4Address(B))
-    client.at = UdpAddress(IPv4Address(B), 51820)
+    client.at = IPv4Address(B)
     assert not client.leaving.is_asked(client.link)
     assert Client(A).hear(60) == [DrainTaken(3, elsewhere=False)]
 

@@ -14,7 +14,6 @@ from fastun.endpoint import Endpoint
 from fastun.link import fail_back
 from fastun.link.endpoint_health import EndpointHealth
 from fastun.link.fail_back import FailBack
-from fastun.native import UdpAddress
 from fastun.session import clock
 from tests.support.known_names import KnownNames
 
@@ -44,12 +43,8 @@ class Client:
             peer_name="server",
         )  # fmt: skip
         self.probes = SimpleNamespace(ask=self._ask, has_answered=self._has_answered)
-        lane = SimpleNamespace(
-            peers=SimpleNamespace(endpoint=lambda _: UdpAddress(HOSTS[self.at], 51820))
-        )
         owner = SimpleNamespace(
-            lanes=SimpleNamespace(udp=lane),
-            links=SimpleNamespace(by_slot={0: self.link}),
+            links=SimpleNamespace(by_slot={0: self.link}, host_of=lambda _: HOSTS[self.at]),
             outside=SimpleNamespace(names=KnownNames().names(), health=self.health),
             datagrams=SimpleNamespace(probes=self.probes, doubt=self._doubt),
         )

@@ -8,6 +8,8 @@ import os
 import socket
 import time
 from contextlib import ExitStack
+from ipaddress import ip_address
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,7 @@ from fastun.link import lingering
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.stream.handshake import Established
 from fastun.link.table import LinkTable
-from fastun.native import Mode, Wire
+from fastun.native import Mode, UdpAddress, Wire
 from fastun.peers.peer import Peer
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 from tests.support.recording_lane import RecordingLane
@@ -343,3 +345,21 @@ def test_a_link_that_the_workers_cannot_have_has_ended(
         assert theirs.recv(1) == b""
     assert office.table.by_slot == {}
     assert ("link-reader", DetachLink(3)) in office.lane.take()
+
+
+def test_where_a_link_leads_is_known_while_it_lives(stack: ExitStack) -> None:
+    office = Office(Wire.WIREGUARD, stack)
+    office.attach_datagrams(0, "ant")
+    at: list[UdpAddress | None] = [None]
+    office.lane.peers = SimpleNamespace(endpoint=lambda slot: at[slot])  # type: ignore[assignment]
+    assert office.table.host_of(office.table.by_slot[0]) is None
+    at[0] = UdpAddress(ip_address("192.0.2.7"), 51820)
+    assert office.table.host_of(office.table.by_slot[0]) == ip_address("192.0.2.7")
+
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    connection = stack.enter_context(socket.create_connection(listener.getsockname()))
+    established = Established(holder_of(1, "bee"), link_format(Wire.WIREGUARD), "test")
+    link = office.table.attach_stream(established, connection, "somewhere")
+    assert office.table.host_of(link) == ip_address("127.0.0.1")
+    office.table.end(1, "a test")
+    assert office.table.host_of(link) is None

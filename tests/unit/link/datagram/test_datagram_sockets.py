@@ -89,7 +89,7 @@ def test_peers_of_a_removed_socket_are_reached_by_another_and_hear_of_it() -> No
         links=links,
         exchange=SimpleNamespace(peer_slots=None),
         constants=TimerConstants(),
-        inside=None,
+        outside=SimpleNamespace(inside=None),
     )
     peers = UdpPeers(cast("LocalEnd", end), sockets)
     for n in range(2):
