@@ -1,14 +1,11 @@
 /* A stream whose peers take turns: what TCP makes of a turn is whole packets. */
 #define _GNU_SOURCE
-#include <linux/tcp.h>
-#include <netinet/in.h>
-#include <sys/ioctl.h>
-
 #include "check.h"
 #include "formats.h"
 #include "outbound/fair_writer.h"
 #include "outbound/link_writer.h"
 #include "sockets.h"
+#include "tcp_pair.h"
 #include "worker_thread.h"
 
 enum { LENGTH = 60000, SEGMENT = 1000 };
@@ -16,24 +13,6 @@ enum { LENGTH = 60000, SEGMENT = 1000 };
 static struct lane_memory lane;
 static struct worker_thread worker;
 static int pair[2];
-
-/* Without waiting for more (TCP_NODELAY), as all of fastun's streams. */
-static void open_tcp_pair(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t length = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), is_on = 1, n = SEGMENT;
-    CHECK_EQUAL(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
-    CHECK_EQUAL(listen(listener, 1), 0);
-    CHECK_EQUAL(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-    pair[0] = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK_EQUAL(setsockopt(pair[0], IPPROTO_TCP, TCP_MAXSEG, &n, sizeof n), 0);
-    CHECK_EQUAL(setsockopt(pair[0], IPPROTO_TCP, TCP_NODELAY, &is_on, sizeof is_on), 0);
-    CHECK_EQUAL(connect(pair[0], (struct sockaddr *)&address, sizeof address), 0);
-    pair[1] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-    CHECK(pair[1] >= 0);
-    CHECK_EQUAL(ioctl(pair[0], FIONBIO, &is_on), 0);
-    close(listener);
-}
 
 static struct tcp_info info(void) {
     struct tcp_info info = {0};
@@ -50,7 +29,7 @@ static size_t read_some(void) {
 
 static void open_all(void) {
     const struct link_format format = plain_format(MODE_TUN, true);
-    open_tcp_pair();
+    tcp_pair_open(pair, SEGMENT, 0);
     lane_memory_open(&lane, 1 << 20);
     lane_memory_add_wake_fd(&lane);
     worker_open(&worker, ROLE_link_writer, WIRE_PLAIN, MODE_TUN, &lane, -1);

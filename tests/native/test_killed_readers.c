@@ -4,13 +4,12 @@
  * again. The test is the gateway, the network, the device and the writers. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "killed.h"
 #include "packet/byteorder.h"
 #include "random.h"
 #include "sealing.h"
@@ -68,23 +67,8 @@ static void take_records(void (*take)(const struct ring_view *record)) {
 
 /* -- the workers ------------------------------------------------------------------------------- */
 
-static pid_t spawn(void (*be)(bool is_first), bool is_first) {
-    fflush(stdout);
-    pid_t parent = getpid(), pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        CHECK_EQUAL(process_die_with_parent(parent), 0);
-        be(is_first);
-        _exit(EXIT_FAILURE);
-    }
-    return pid;
-}
-
-static void kill_and_reap(pid_t pid) {
-    int status;
-    CHECK_EQUAL(kill(pid, SIGKILL), 0);
-    CHECK_EQUAL(waitpid(pid, &status, 0), pid);
-    CHECK(WIFSIGNALED(status)); /* else it has failed a CHECK */
+static void kill_producer(pid_t pid) {
+    killed_reap(pid);
     ring_producer_is_dead(lane.ring);
 }
 
@@ -97,7 +81,7 @@ static void loop_for_ever(struct loop *loop) {
 
 static int device[2];
 
-static void be_tun_reader(bool is_first) {
+static void be_tun_reader(int n_before) {
     static struct worker_thread worker;
     const struct link_format format = {.wire = WIRE_WIREGUARD,
                                        .mode = MODE_TUN,
@@ -105,7 +89,7 @@ static void be_tun_reader(bool is_first) {
                                        .is_datagram = 1};
     const struct counter_source source = {1, 0};
     uint8_t key[AEAD_KEY_SIZE];
-    (void)is_first;
+    (void)n_before;
     sealing_key(key, KEY);
     worker_open(&worker, ROLE_tun_reader, WIRE_WIREGUARD, MODE_TUN, &lane, device[0]);
     CHECK_EQUAL(loop_attach_link(worker.loop, SLOT, 1, -1, &format), 0);
@@ -136,7 +120,7 @@ static void no_counter_seals_two_messages_whenever_the_tun_reader_is_killed(void
     pair_open(device, SOCK_SEQPACKET | SOCK_NONBLOCK);
     uint64_t n_gateway = 0;
     for (int i = 0; i < n_kills; i++) {
-        pid_t pid = spawn(be_tun_reader, i == 0);
+        pid_t pid = killed_spawn(be_tun_reader, i);
         uint64_t before = n_records;
         size_t life = 1 + random_below(&random, LIFE_US_MAX / 50);
         for (size_t t = 0; t < life || n_records == before; t++) {
@@ -148,7 +132,7 @@ static void no_counter_seals_two_messages_whenever_the_tun_reader_is_killed(void
             }
             take_records(take_sealed);
         }
-        kill_and_reap(pid);
+        kill_producer(pid);
         take_records(take_sealed);
     }
     uint64_t drawn = sending_counters_drawn(lane.sending, SLOT, 1), n_used = n_records + n_gateway;
@@ -179,7 +163,7 @@ static void open_sockets(void) {
     CHECK_EQUAL(connect(network_fd, (struct sockaddr *)&address, length), 0);
 }
 
-static void be_link_reader(bool is_first) {
+static void be_link_reader(int n_before) {
     static struct worker_thread worker;
     static const uint8_t zeros[AEAD_KEY_SIZE];
     uint8_t key[AEAD_KEY_SIZE];
@@ -188,7 +172,7 @@ static void be_link_reader(bool is_first) {
     CHECK_EQUAL(loop_add_socket(worker.loop, 0, udp_fd, false), 0);
     CHECK_EQUAL(loop_set_gate_keys(worker.loop, zeros, zeros), 0);
     CHECK_EQUAL(loop_allow_ip(worker.loop, SLOT, (const uint8_t[4]){10}, 4, 8), 0);
-    if (!is_first)
+    if (n_before > 0)
         CHECK_EQUAL(loop_take_over_receiving_key(worker.loop, SLOT, INDEX), 0);
     CHECK_EQUAL(
         key_add_for_receiving(worker.loop, SLOT, AEAD_AES_256_GCM, key, INDEX, 0, UINT64_MAX), 0);
@@ -201,7 +185,7 @@ static void take_opened(const struct ring_view *record) {
 }
 
 /* In a process of its own: what it has of keys would be in the way of those that are forked later. */
-static void seal_all(bool unused) {
+static void seal_all(int unused) {
     uint8_t key[AEAD_KEY_SIZE];
     (void)unused;
     sealing_key(key, KEY);
@@ -224,7 +208,7 @@ static void make_messages(void) {
     messages = mmap(NULL, n_messages * sizeof *messages, PROT_READ | PROT_WRITE,
                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(messages != MAP_FAILED);
-    pid_t pid = spawn(seal_all, true);
+    pid_t pid = killed_spawn(seal_all, 0);
     CHECK_EQUAL(waitpid(pid, &status, 0), pid);
     CHECK_EQUAL(status, 0);
 }
@@ -245,7 +229,7 @@ static void nothing_is_passed_on_twice_whenever_the_link_reader_is_killed(void) 
     open_sockets();
     make_messages();
     for (int i = 0; i < n_kills; i++) {
-        pid_t pid = spawn(be_link_reader, i == 0);
+        pid_t pid = killed_spawn(be_link_reader, i);
         uint64_t before = n_records;
         size_t life = 1 + random_below(&random, LIFE_US_MAX / 50);
         for (size_t t = 0; t < life || (n_records == before && next < n_messages); t++) {
@@ -255,7 +239,7 @@ static void nothing_is_passed_on_twice_whenever_the_link_reader_is_killed(void) 
             usleep(50);
             take_records(take_opened);
         }
-        kill_and_reap(pid);
+        kill_producer(pid);
         take_records(take_opened);
         send_again(next, RECENT); /* of before the kill */
     }

@@ -2,14 +2,13 @@
  * killed at any moment and replaced. Whatever comes of it: the device gets no packet twice, and each
  * is counted once. The test is the gateway, the peer and the device. */
 #define _GNU_SOURCE
-#include <signal.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "confine.h"
 #include "formats.h"
+#include "killed.h"
 #include "packet/byteorder.h"
 #include "packet/headers.h"
 #include "random.h"
@@ -32,34 +31,15 @@ static uint32_t n_sent;
 static uint64_t n_got;
 static uint8_t n_seen[NUMBERS_MAX]; /* by number */
 
-static void be_worker(enum stats_role role) {
+static void be_worker(int role) {
     static struct worker_thread worker;
     const struct link_format format = plain_format(MODE_TUN, false);
-    worker_open(&worker, role, WIRE_PLAIN, MODE_TUN, &lane, device[0]);
+    worker_open(&worker, (enum stats_role)role, WIRE_PLAIN, MODE_TUN, &lane, device[0]);
     if (role == ROLE_link_reader)
         CHECK_EQUAL(loop_attach_link(worker.loop, 0, 1, stream[0], &format), 0);
     for (;;)
         if (loop_run(worker.loop) == LOOP_DOORBELL) /* a holder was killed */
             loop_take_bell(worker.loop);
-}
-
-static pid_t spawn(enum stats_role role) {
-    fflush(stdout);
-    pid_t parent = getpid(), pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        CHECK_EQUAL(process_die_with_parent(parent), 0);
-        be_worker(role);
-        _exit(EXIT_FAILURE);
-    }
-    return pid;
-}
-
-static void kill_and_reap(pid_t pid) {
-    int status;
-    CHECK_EQUAL(kill(pid, SIGKILL), 0);
-    CHECK_EQUAL(waitpid(pid, &status, 0), pid);
-    CHECK(WIFSIGNALED(status)); /* else it has failed a CHECK */
 }
 
 /* One message of the peer; a link-reader that is killed takes whole ones along. */
@@ -120,13 +100,13 @@ static void kill_often(enum stats_role killed, bool hands_over) {
     pair_open(device, SOCK_SEQPACKET | SOCK_NONBLOCK);
     set_send_buffer(device[0], 1 << 22);
     for (int i = 0; i < 2; i++)
-        pids[i] = spawn(roles[i]);
+        pids[i] = killed_spawn(be_worker, (int)roles[i]);
     for (int kill = 0; kill < n_kills; kill++) {
         int i = killed == ROLE_tun_writer;
         live(&random);
-        kill_and_reap(pids[i]);
+        killed_reap(pids[i]);
         ring_producer_is_dead(lane.ring); /* harmless where the consumer was killed */
-        pids[i] = spawn(roles[i]);
+        pids[i] = killed_spawn(be_worker, (int)roles[i]);
     }
     live(&random);
     for (int ms = 0; !adds_up(); ms++) {
@@ -142,7 +122,7 @@ static void kill_often(enum stats_role killed, bool hands_over) {
     CHECK(stats_read_drop(lane.stats, DROP_tun_writer_worker_died) <= (uint64_t)n_kills);
     CHECK((counted(ROLE_link_reader, COUNTER_in_place) > 0) == hands_over);
     for (int i = 0; i < 2; i++)
-        kill_and_reap(pids[i]);
+        killed_reap(pids[i]);
     lane_memory_close(&lane);
     pair_close(stream);
     pair_close(device);

@@ -214,10 +214,8 @@ static void every_frame_arrives_once_and_in_its_flows_order(void) {
     }
 }
 
-/* On the unsealed wires the next link gets what the last one has not taken, and what overtook is not
- * sent twice. */
-static void what_has_overtaken_is_not_sent_to_the_next_link_again(void) {
-    open_with(WIRE_PLAIN);
+/* Three large frames and a small one behind them, which arrives before the last of them. */
+static void have_one_overtake(void) {
     for (int n = 0; n < 3; n++)
         put(BULK, LARGE);
     worker_run(&worker);
@@ -226,6 +224,13 @@ static void what_has_overtaken_is_not_sent_to_the_next_link_again(void) {
         worker_run(&worker);
         receive(1000);
     }
+}
+
+/* On the unsealed wires the next link gets what the last one has not taken, and what overtook is not
+ * sent twice. */
+static void what_has_overtaken_is_not_sent_to_the_next_link_again(void) {
+    open_with(WIRE_PLAIN);
+    have_one_overtake();
     uint32_t n_before = n_arrived;
     CHECK(place_of(BULK, 2) == UINT32_MAX);
     loop_detach_link(worker.loop, 0);
@@ -244,14 +249,7 @@ static void what_has_overtaken_is_not_sent_to_the_next_link_again(void) {
 /* The other end has ended, and no other comes. */
 static void what_has_overtaken_is_not_dropped_as_well(void) {
     open_with(WIRE_WIREGUARD);
-    for (int n = 0; n < 3; n++)
-        put(BULK, LARGE);
-    worker_run(&worker);
-    put(PING, SMALL);
-    while (place_of(PING, 0) == UINT32_MAX) {
-        worker_run(&worker);
-        receive(1000);
-    }
+    have_one_overtake();
     loop_detach_link(worker.loop, 0);
     worker_run(&worker);
     CHECK_EQUAL(stats_read_counter(lane.stats, ROLE_link_writer, COUNTER_packets) +

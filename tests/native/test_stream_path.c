@@ -1,7 +1,6 @@
 /* The link-writer and a TCP stream that has enough on its way: it is held, not lost, and goes on without
  * any event. */
 #define _GNU_SOURCE
-#include <netinet/in.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <linux/sockios.h>
@@ -11,6 +10,7 @@
 #include "outbound/link_writer.h"
 #include "packet/byteorder.h"
 #include "sockets.h"
+#include "tcp_pair.h"
 #include "worker_thread.h"
 
 enum { LENGTH = 60000, LIMIT = 10000, FRAMES = 8, STEPS_MAX = 5000, RECEIVE_BUFFER = 4096 };
@@ -19,27 +19,10 @@ static struct lane_memory lane;
 static struct worker_thread worker;
 static int pair[2];
 
-/* The receiver's buffer is small, so that what it does not read stays with the sender. */
-static void open_tcp_pair(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t length = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), n = RECEIVE_BUFFER;
-    CHECK_EQUAL(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &n, sizeof n), 0);
-    CHECK_EQUAL(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
-    CHECK_EQUAL(listen(listener, 1), 0);
-    CHECK_EQUAL(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-    pair[0] = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK_EQUAL(connect(pair[0], (struct sockaddr *)&address, sizeof address), 0);
-    pair[1] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-    CHECK(pair[1] >= 0);
-    int is_on = 1;
-    CHECK_EQUAL(ioctl(pair[0], FIONBIO, &is_on), 0);
-    close(listener);
-}
-
 static void open_all(void) {
     const struct link_format format = plain_format(MODE_TUN, true);
-    open_tcp_pair();
+    /* What the receiver does not read stays with the sender. */
+    tcp_pair_open(pair, 0, RECEIVE_BUFFER);
     lane_memory_open(&lane, 1 << 20);
     lane_memory_add_wake_fd(&lane);
     worker_open(&worker, ROLE_link_writer, WIRE_PLAIN, MODE_TUN, &lane, -1);

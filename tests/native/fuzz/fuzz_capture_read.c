@@ -2,22 +2,9 @@
  * written is whole blocks inside the room for them. Input: head, tail, then the records, which begin
  * where tail points. */
 #include "capture.h"
-#include "fuzz.h"
-#include "shared/ring.h"
+#include "fuzz_ring_memory.h"
 
-enum { SIZE = RING_SIZE_MIN, INDICES = 2 * sizeof(uint64_t), ROOM = 2 * CAPTURE_BLOCK_MAX };
-
-static struct ring *memory;
-static int fd;
-
-static void set_memory(const uint8_t *data, size_t size) {
-    uint64_t head, tail;
-    memcpy(&head, data, sizeof head);
-    memcpy(&tail, data + sizeof head, sizeof tail);
-    atomic_store(&memory->shared->head, head);
-    atomic_store(&memory->shared->tail, tail);
-    memcpy(memory->data + (tail & (SIZE - 1)), data + INDICES, size - INDICES);
-}
+enum { ROOM = 2 * CAPTURE_BLOCK_MAX };
 
 static void check_blocks(const uint8_t *blocks, size_t length, uint64_t n_expected) {
     uint64_t n = 0;
@@ -32,12 +19,10 @@ static void check_blocks(const uint8_t *blocks, size_t length, uint64_t n_expect
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static uint8_t room[ROOM]; /* the sanitizer watches its end */
-    if (size < INDICES || size > INDICES + SIZE)
+    if (!fuzz_ring_takes(size))
         return 0;
-    if (memory == NULL)
-        memory = ring_create(SIZE, &fd);
-    set_memory(data, size);
-    struct ring *reader = ring_attach(fd, SIZE);
+    fuzz_ring_set(data, size);
+    struct ring *reader = ring_attach(memory_fd, FUZZ_RING_SIZE);
     if (reader == NULL)
         return 0;
     int n;

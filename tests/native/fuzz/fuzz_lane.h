@@ -23,18 +23,23 @@ static inline void fuzz_lane_open_once(void) {
     pair_open(channel, SOCK_SEQPACKET);
 }
 
+static inline struct loop_parts fuzz_parts(enum wire wire, enum mode mode) {
+    return (struct loop_parts){.role = ROLE_link_reader,
+                               .wire = wire,
+                               .mode = mode,
+                               .ring = producer,
+                               .stats = lane.stats,
+                               .peers = lane.peers,
+                               .sending = lane.sending,
+                               .marks = lane.marks,
+                               .device_fd = -1,
+                               .channel_fd = channel[1],
+                               .wake_fd = -1};
+}
+
 static inline struct loop *fuzz_loop_new(enum wire wire, enum mode mode) {
-    struct loop *made = loop_new(&(struct loop_parts){.role = ROLE_link_reader,
-                                                      .wire = wire,
-                                                      .mode = mode,
-                                                      .ring = producer,
-                                                      .stats = lane.stats,
-                                                      .peers = lane.peers,
-                                                      .sending = lane.sending,
-                                                      .marks = lane.marks,
-                                                      .device_fd = -1,
-                                                      .channel_fd = channel[1],
-                                                      .wake_fd = -1});
+    struct loop_parts parts = fuzz_parts(wire, mode);
+    struct loop *made = loop_new(&parts);
     FUZZ_CHECK(made != NULL);
     return made;
 }

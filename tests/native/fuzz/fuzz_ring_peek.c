@@ -3,23 +3,11 @@
  * begun. Input: head, tail, then the records, which begin where tail points; the last byte says what
  * was begun. */
 #include "fastun.h"
-#include "fuzz.h"
-#include "shared/ring.h"
+#include "fuzz_ring_memory.h"
 
-enum { SIZE = RING_SIZE_MIN, INDICES = 2 * sizeof(uint64_t) };
+enum { SIZE = FUZZ_RING_SIZE };
 
-static struct ring *memory;
-static int fd;
 static struct stats_block stats;
-
-static void set_memory(const uint8_t *data, size_t size) {
-    uint64_t head, tail;
-    memcpy(&head, data, sizeof head);
-    memcpy(&tail, data + sizeof head, sizeof tail);
-    atomic_store(&memory->shared->head, head);
-    atomic_store(&memory->shared->tail, tail);
-    memcpy(memory->data + (tail & (SIZE - 1)), data + INDICES, size - INDICES);
-}
 
 /* Between `begin` and `end`, positions of the ring. */
 static void check_inside(const struct ring *ring, const struct ring_view *record, uint64_t begin,
@@ -31,12 +19,10 @@ static void check_inside(const struct ring *ring, const struct ring_view *record
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    if (size < INDICES || size > INDICES + SIZE)
+    if (!fuzz_ring_takes(size))
         return 0;
-    if (memory == NULL)
-        memory = ring_create(SIZE, &fd);
-    set_memory(data, size);
-    struct ring *consumer = ring_attach(fd, SIZE);
+    fuzz_ring_set(data, size);
+    struct ring *consumer = ring_attach(memory_fd, SIZE);
     if (consumer == NULL) /* said to be no ring: fine */
         return 0;
     const struct ring_view *record;

@@ -23,20 +23,11 @@ static void open_once(void) {
     fuzz_lane_open_once();
     lane_memory_add_switch(&lane);
     hairpin_end = ring_attach(lane.hairpin_fd, lane.ring_bytes);
-    loop = loop_new(&(struct loop_parts){.role = ROLE_link_reader,
-                                         .wire = WIRE_WIREGUARD,
-                                         .mode = MODE_TAP,
-                                         .ring = producer,
-                                         .stats = lane.stats,
-                                         .peers = lane.peers,
-                                         .sending = lane.sending,
-                                         .marks = lane.marks,
-                                         .device_fd = -1,
-                                         .channel_fd = channel[1],
-                                         .wake_fd = -1,
-                                         .macs = lane.macs,
-                                         .hairpin = hairpin_end,
-                                         .hairpin_wake_fd = lane.hairpin_wake_fd});
+    struct loop_parts parts = fuzz_parts(WIRE_WIREGUARD, MODE_TAP);
+    parts.macs = lane.macs;
+    parts.hairpin = hairpin_end;
+    parts.hairpin_wake_fd = lane.hairpin_wake_fd;
+    loop = loop_new(&parts);
     FUZZ_CHECK(loop != NULL);
     for (unsigned slot = 0; slot < N_FROM; slot++) {
         uint8_t key[AEAD_KEY_SIZE];
