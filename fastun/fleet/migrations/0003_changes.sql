@@ -34,34 +34,20 @@ BEGIN
 END
 $$;
 
+-- Of a trigger whose argument is the column that has the peers' names.
 CREATE FUNCTION peers_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    names text[]; -- NULL, which TRUNCATE leaves: it does not say what it has removed
+    touched text := CASE TG_OP
+        WHEN 'INSERT' THEN 'SELECT %1$I FROM now_there'
+        WHEN 'DELETE' THEN 'SELECT %1$I FROM was_there'
+        WHEN 'UPDATE' THEN 'SELECT %1$I FROM was_there UNION SELECT %1$I FROM now_there'
+    END;
 BEGIN
-    IF TG_OP = 'TRUNCATE' THEN
-        PERFORM fastun.note_changes(NULL);
-    ELSIF TG_OP = 'INSERT' THEN
-        PERFORM fastun.note_changes(ARRAY(SELECT name FROM now_there));
-    ELSIF TG_OP = 'DELETE' THEN
-        PERFORM fastun.note_changes(ARRAY(SELECT name FROM was_there));
-    ELSE
-        PERFORM fastun.note_changes(
-            ARRAY(SELECT name FROM was_there UNION SELECT name FROM now_there));
+    IF touched IS NOT NULL THEN
+        EXECUTE format('SELECT ARRAY(' || touched || ')', TG_ARGV[0]) INTO names;
     END IF;
-    RETURN NULL;
-END
-$$;
-
-CREATE FUNCTION prefixes_changed() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF TG_OP = 'TRUNCATE' THEN
-        PERFORM fastun.note_changes(NULL);
-    ELSIF TG_OP = 'INSERT' THEN
-        PERFORM fastun.note_changes(ARRAY(SELECT peer FROM now_there));
-    ELSIF TG_OP = 'DELETE' THEN
-        PERFORM fastun.note_changes(ARRAY(SELECT peer FROM was_there));
-    ELSE
-        PERFORM fastun.note_changes(
-            ARRAY(SELECT peer FROM was_there UNION SELECT peer FROM now_there));
-    END IF;
+    PERFORM fastun.note_changes(names);
     RETURN NULL;
 END
 $$;
@@ -78,24 +64,24 @@ CREATE TRIGGER wait_for_others BEFORE INSERT OR UPDATE OR DELETE ON allowed_ip
     FOR EACH STATEMENT EXECUTE FUNCTION wait_for_others();
 
 CREATE TRIGGER peers_inserted AFTER INSERT ON peer
-    REFERENCING NEW TABLE AS now_there FOR EACH STATEMENT EXECUTE FUNCTION peers_changed();
+    REFERENCING NEW TABLE AS now_there FOR EACH STATEMENT EXECUTE FUNCTION peers_changed('name');
 CREATE TRIGGER peers_updated AFTER UPDATE ON peer
     REFERENCING OLD TABLE AS was_there NEW TABLE AS now_there
-    FOR EACH STATEMENT EXECUTE FUNCTION peers_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION peers_changed('name');
 CREATE TRIGGER peers_deleted AFTER DELETE ON peer
-    REFERENCING OLD TABLE AS was_there FOR EACH STATEMENT EXECUTE FUNCTION peers_changed();
+    REFERENCING OLD TABLE AS was_there FOR EACH STATEMENT EXECUTE FUNCTION peers_changed('name');
 CREATE TRIGGER peers_truncated AFTER TRUNCATE ON peer
-    FOR EACH STATEMENT EXECUTE FUNCTION peers_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION peers_changed('name');
 
 CREATE TRIGGER prefixes_inserted AFTER INSERT ON allowed_ip
-    REFERENCING NEW TABLE AS now_there FOR EACH STATEMENT EXECUTE FUNCTION prefixes_changed();
+    REFERENCING NEW TABLE AS now_there FOR EACH STATEMENT EXECUTE FUNCTION peers_changed('peer');
 CREATE TRIGGER prefixes_updated AFTER UPDATE ON allowed_ip
     REFERENCING OLD TABLE AS was_there NEW TABLE AS now_there
-    FOR EACH STATEMENT EXECUTE FUNCTION prefixes_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION peers_changed('peer');
 CREATE TRIGGER prefixes_deleted AFTER DELETE ON allowed_ip
-    REFERENCING OLD TABLE AS was_there FOR EACH STATEMENT EXECUTE FUNCTION prefixes_changed();
+    REFERENCING OLD TABLE AS was_there FOR EACH STATEMENT EXECUTE FUNCTION peers_changed('peer');
 CREATE TRIGGER prefixes_truncated AFTER TRUNCATE ON allowed_ip
-    FOR EACH STATEMENT EXECUTE FUNCTION prefixes_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION peers_changed('peer');
 
 -- Whoever looks now has read nothing that was noted.
 UPDATE state SET version = version + 10001;
