@@ -26,8 +26,9 @@ void parking_add(struct tun_reader *reader, const struct frame *frame,
                                 .enqueued_ns = arrival->now_ns};
     const struct peer_inbound *peer = &reader->loop.peers->by_link_reader[slot];
     bool is_on_udp = atomic_load_explicit(&peer->endpoint_version, memory_order_relaxed) != 0;
+    bool was_held = reader->hold.since_ns != 0; /* for as long as it is worth */
     parking_want_session(reader, slot, arrival->now_ns);
-    if (reader->hold.is_wanted || !is_on_udp ||
+    if (was_held || !is_on_udp ||
         !parking_append(reader->parking, slot, answer_origin(reader, frame), &entry, frame->vnet))
         drop_without_session(reader, slot, frame);
 }

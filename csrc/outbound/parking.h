@@ -33,8 +33,8 @@ struct parking {
     struct queue_pool pool;
 };
 
-/* A frame for a peer without a session waits, if the peer has been on UDP and there is room;
- * otherwise it is dropped and answered. */
+/* A frame for a peer without a session waits, if the peer has been on UDP, there is room, and it has
+ * not waited in the device's queue before; otherwise it is dropped and answered. */
 void parking_add(struct tun_reader *reader, const struct frame *frame,
                  const struct arrival *arrival);
 /* Has the gateway asked for a session with the peer (reader->wanted.slot), if it was not of late:

@@ -34,7 +34,7 @@ enum {
     READ_BYTES_MAX = 256 * 1024,
 
     /* How long the device's queue holds packets for a dialling side without a session: it covers a
-     * worker's restart and the re-dial, and what is older is of little use to TCP. */
+     * handshake, a worker's restart and the re-dial, and what is older is of little use to TCP. */
     HOLD_MS = 1000,
     PARKING_LOOK_MS = 500,
 };
@@ -46,6 +46,7 @@ static enum step step_without_room(const struct tun_reader *reader);
 static enum step read_burst(struct tun_reader *reader, size_t *n_frames);
 static enum step wait_for_frame(struct tun_reader *reader);
 static int hold_ms(struct tun_reader *reader);
+static bool begins_to_hold(struct tun_reader *reader, uint64_t boottime_ns);
 static enum step hold(struct tun_reader *reader, int timeout_ms);
 
 /* -- the loop ---------------------------------------------------------------------------------- */
@@ -143,6 +144,8 @@ static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
     struct loop *loop = &reader->loop;
     struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
     size_t n_bytes = 0;
+    if (begins_to_hold(reader, arrival.boottime_ns))
+        return reader->hold.since_ns == 0 ? STEP_IDLE : STEP_MORE;
     /* A session that is wanted is reported before the next one can be. */
     while (*n_frames < READ_FRAMES_MAX && n_bytes < READ_BYTES_MAX && reader->wanted.slot < 0) {
         struct ring_record *record = tun_reader_reserve(reader);
@@ -189,30 +192,46 @@ static enum step wait_for_frame(struct tun_reader *reader) {
 
 /* -- holding the device's queue ---------------------------------------------------------------- */
 
+static bool is_without_session(const struct tun_reader *reader, uint64_t boottime_ns) {
+    return reader->hold.is_wanted && !frame_link_is_open(reader, reader->links[0], boottime_ns) &&
+           (reader->crossing == NULL || !crossing_leads_away(reader->crossing, 0));
+}
+
 /* For how many more ms the device is left alone because the only session is in the making. */
 static int hold_ms(struct tun_reader *reader) {
-    const struct tun_reader_link *link = reader->links[0];
-    if (!reader->hold.is_wanted || (link != NULL && link->sending != NULL) ||
-        (reader->crossing != NULL && crossing_leads_away(reader->crossing, 0))) {
+    if (reader->hold.since_ns == 0)
+        return 0;
+    if (!is_without_session(reader, clock_boottime_ns())) {
         reader->hold.since_ns = 0;
         return 0;
     }
-    uint64_t now_ns = clock_now_ns();
-    if (reader->hold.since_ns == 0)
-        reader->hold.since_ns = now_ns;
-    uint64_t held_ms = (now_ns - reader->hold.since_ns) / 1000000;
+    uint64_t held_ms = (clock_now_ns() - reader->hold.since_ns) / 1000000;
     return held_ms < HOLD_MS ? (int)(HOLD_MS - held_ms) : 0;
+}
+
+static bool has_frame(const struct tun_reader *reader) {
+    struct pollfd device = {.fd = reader->loop.device_fd, .events = POLLIN};
+    return ppoll(&device, 1, &(struct timespec){0}, NULL) > 0;
+}
+
+/* The time runs from the first frame on that finds no session: one may lapse long before. Until then
+ * there is nothing to read. */
+static bool begins_to_hold(struct tun_reader *reader, uint64_t boottime_ns) {
+    if (reader->hold.since_ns != 0 || !is_without_session(reader, boottime_ns))
+        return false;
+    if (has_frame(reader))
+        reader->hold.since_ns = clock_now_ns();
+    return true;
 }
 
 /* What waits in the device's queue asks for a session; nothing else would. */
 static enum step hold(struct tun_reader *reader, int timeout_ms) {
     struct loop *loop = &reader->loop;
-    struct pollfd device = {.fd = loop->device_fd, .events = POLLIN};
-    if (ppoll(&device, 1, &(struct timespec){0}, NULL) > 0)
+    bool has_asked = has_frame(reader); /* and once is enough for a while */
+    if (has_asked)
         parking_want_session(reader, 0, clock_now_ns());
     if (reader->wanted.slot >= 0)
         return STEP_MORE;
-    bool has_asked = device.revents != 0; /* and once is enough for a while */
     return step_after_wait(wait_fd(has_asked ? -1 : loop->device_fd, POLLIN, timeout_ms,
                                    loop->channel_fd, loop->stats));
 }

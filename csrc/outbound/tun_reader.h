@@ -36,7 +36,7 @@ struct tun_reader_link {
 /* Whether it waits for a session before it reads and drops. */
 struct device_hold {
     bool is_wanted;
-    uint64_t since_ns; /* 0: it does not wait now */
+    uint64_t since_ns; /* when the first frame found no session; 0: none has */
 };
 
 /* The peer that needs a session, to be reported. */

@@ -133,6 +133,25 @@ static void what_has_crossed_is_sealed_and_does_not_cross_again(void) {
     sender_close();
 }
 
+static void what_has_crossed_waits_where_the_dialling_side_has_no_session(void) {
+    const struct udp_address endpoint = {
+        .family = UDP_ADDRESS_IPV4, .port = 9, .address = {192, 0, 2}};
+    uint8_t frame[VNET_LENGTH + PACKET] = {0};
+    sender_open_lane(0);
+    peer_write_endpoint(&sender.lane.peers->by_link_reader[0], &endpoint);
+    sender_allow_ten(0);
+    loop_hold_without_session(sender.worker.loop);
+    ipv4_make(frame + VNET_LENGTH, PACKET, US, address_of(HERE));
+    put(0, frame, sizeof frame);
+    run();
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    sender_attach(0, sealed_format(MODE_TUN, true));
+    set_key(0, AEAD_AES_256_GCM, 0);
+    run();
+    CHECK(open_next(AEAD_AES_256_GCM));
+    sender_close();
+}
+
 static void by_flow_every_lane_has_some_flows_and_a_flow_has_one_lane(void) {
     open_lane(0);
     open_peer(BOTH);
@@ -250,6 +269,7 @@ int main(void) {
     RUN(what_is_for_a_peer_of_another_lane_crosses_as_the_device_gave_it);
     RUN(a_peer_without_a_lane_is_for_lane_0_which_asks_for_a_session);
     RUN(what_has_crossed_is_sealed_and_does_not_cross_again);
+    RUN(what_has_crossed_waits_where_the_dialling_side_has_no_session);
     RUN(by_flow_every_lane_has_some_flows_and_a_flow_has_one_lane);
     RUN(what_finds_the_ring_full_is_dropped_and_nothing_waits);
     RUN(impossible_records_of_another_lane_are_dropped_and_the_next_one_passes);

@@ -110,6 +110,40 @@ static void what_is_held_too_long_is_dropped_and_not_answered_and_it_is_asked_ag
     sender_close();
 }
 
+static void the_first_frame_long_after_a_link_has_ended_waits_for_the_next(void) {
+    open_holding();
+    sender_run();
+    usleep(1020 * 1000);
+    sender_run();
+    give_packet(address_of(0));
+    sender_run();
+    sender_run();
+    CHECK_EQUAL(sender.n_events, 1);
+    CHECK_EQUAL(sender.events[0].kind, EVENT_NO_SESSION);
+    sender_attach(0, sealed_format(MODE_TUN, true));
+    set_key(0, AEAD_CHACHA20_POLY1305, 0);
+    sender_run();
+    CHECK(open_next(AEAD_CHACHA20_POLY1305));
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    sender_close();
+}
+
+static void a_frame_waits_as_well_before_the_link_of_a_session_that_is_too_old_ends(void) {
+    open_holding();
+    sender_attach(0, sealed_format(MODE_TUN, true));
+    set_session(0, AEAD_CHACHA20_POLY1305, 0, 0, 1);
+    sender_run();
+    give_packet(address_of(0));
+    sender_run();
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    loop_detach_link(sender.worker.loop, 0);
+    usleep(1020 * 1000);
+    sender_run();
+    CHECK_EQUAL(sender_dropped_in_all(),
+                1); /* a second from the first frame on, not from the end */
+    sender_close();
+}
+
 /* -- peers on UDP ------------------------------------------------------------------------------ */
 
 static void set_on_udp(unsigned slot) {
@@ -286,6 +320,8 @@ int main(void) {
     RUN(a_peer_with_a_session_is_not_asked_for);
     RUN(what_is_held_asks_for_a_session_and_goes_out_when_there_is_one);
     RUN(what_is_held_too_long_is_dropped_and_not_answered_and_it_is_asked_again);
+    RUN(the_first_frame_long_after_a_link_has_ended_waits_for_the_next);
+    RUN(a_frame_waits_as_well_before_the_link_of_a_session_that_is_too_old_ends);
     RUN(for_peers_on_udp_packets_wait_and_go_out_in_order);
     RUN(what_has_waited_too_long_is_dropped_and_the_rest_waits_on);
     RUN(what_waits_is_looked_at_although_nothing_comes);

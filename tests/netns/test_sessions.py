@@ -37,6 +37,11 @@ COMPRESSED = gateway_with(
     rekey_after_time_s=0.15, reject_after_time_s=30.0, rekey_timeout_s=0.1, jitter_s=0.01
 )
 
+# Keys that end after 2 s, and nothing that asks for others before data does.
+SHORT_LIVED = gateway_with(
+    rekey_after_time_s=1.5, reject_after_time_s=2.0, rekey_timeout_s=0.1, keepalive_timeout_s=0.2
+)
+
 
 class Office:
     """A server and any number of clients, each on a host of its own."""
@@ -177,6 +182,18 @@ def test_rekeying_under_load_loses_nothing(
     assert rekeys() >= n_rekeys
     assert [gateway.scrape().dropped() for gateway in (client, server)] == before
     assert client.scrape().total("fastun_reconnects_total") == 0
+
+
+@pytest.mark.promise("The first packet after a session on UDP has lapsed waits for the next one")
+def test_the_first_packet_after_a_long_silence_arrives(
+    tunnel: StartTunnel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab_tunnel, "FASTUN", SHORT_LIVED)
+    client = tunnel(transport="udp").client
+    for _ in range(3):
+        wait_until(lambda: "no session" in client.log_tail(1)[0], "it has lapsed", timeout_s=15)
+        time.sleep(1.2)  # longer than the device's queue holds packets
+        assert ping(client.host, SERVER_INNER, n=1).n_received == 1
 
 
 def test_a_peer_that_does_not_read_delays_no_other_and_its_drops_bear_its_name(
