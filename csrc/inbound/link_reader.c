@@ -21,11 +21,11 @@
 #include "inbound/datagram_batch.h"
 #include "inbound/datagram_reader.h"
 #include "inbound/message_in.h"
+#include "inbound/pieces_in.h"
 #include "inbound/reach.h"
 #include "inbound/shaped_in.h"
 #include "inbound/stream_reader.h"
 #include "inbound/switch_in.h"
-#include "packet/pieces.h"
 
 static enum step next_step(struct link_reader *reader);
 static enum step look(struct link_reader *reader);
@@ -116,11 +116,8 @@ static int prepare(struct link_reader *reader) {
     reader->keys = calloc(1, sizeof *reader->keys);
     reader->datagrams = calloc(1, sizeof *reader->datagrams);
     reader->endpoints = calloc(N_PEER_SLOTS, sizeof *reader->endpoints);
-    if (loop->wire == WIRE_WIREGUARD) {
-        reader->pieces = calloc(N_PEER_SLOTS, sizeof *reader->pieces); /* untouched: no memory */
-        if (reader->pieces == NULL)
-            return -ENOMEM;
-    }
+    if (loop->wire == WIRE_WIREGUARD && (reader->pieces = pieces_in_new()) == NULL)
+        return -ENOMEM;
     if (loop->macs != NULL && (reader->switch_in = calloc(1, sizeof *reader->switch_in)) == NULL)
         return -ENOMEM;
     if (reader->allowed_ips == NULL || reader->keys == NULL || reader->datagrams == NULL ||
@@ -168,9 +165,7 @@ void link_reader_free(struct link_reader *reader) {
     free(reader->datagrams);
     free(reader->endpoints);
     free(reader->switch_in);
-    for (unsigned slot = 0; reader->pieces != NULL && slot < N_PEER_SLOTS; slot++)
-        pieces_forget(&reader->pieces[slot]);
-    free(reader->pieces);
+    pieces_in_free(reader->pieces);
     if (reader->allowed_ips != NULL)
         allowedips_free(reader->allowed_ips);
     free(reader);
@@ -205,21 +200,13 @@ void link_reader_detach(struct link_reader *reader, unsigned slot) {
         reader->undrained_source = SOURCE_NONE;
 }
 
-static void forget_pieces(struct link_reader *reader, unsigned slot) {
-    struct pieces_lost lost = pieces_forget(&reader->pieces[slot]);
-    if (lost.n_wholes == 0)
-        return;
-    stats_count(reader->loop.stats, lost.n_wholes, lost.n_bytes);
-    stats_dropped(reader->loop.stats, DROP_link_reader_piece_lost, lost.n_wholes);
-}
-
 void link_reader_forget_peer(struct link_reader *reader, unsigned slot) {
     uint64_t n_bytes;
     uint64_t n = shaping_empty(&reader->shaping, slot, clock_now_ns(), &n_bytes);
     stats_dropped(reader->loop.stats, DROP_link_reader_rate_limit, n);
     reader->endpoints[slot] = (struct udp_address){0}; /* the gateway clears the table's as well */
     if (reader->pieces != NULL)
-        forget_pieces(reader, slot);
+        pieces_in_forget(reader, slot);
     if (reader->loop.macs != NULL)
         mac_table_forget(reader->loop.macs, slot);
 }

@@ -11,7 +11,7 @@
 struct datagram_batch;
 struct reach;
 struct switch_in;
-struct piece_table;
+struct pieces_in;
 
 enum {
     /* Sources that one look finds readable; the others are found by the next. */
@@ -49,7 +49,7 @@ struct link_reader {
     struct shaping shaping;              /* peers with a rate limit */
     struct reach *reaches[N_PEER_SLOTS]; /* where each may send to; NULL: anywhere */
     struct switch_in *switch_in;         /* NULL: there is no switch */
-    struct piece_table *pieces;          /* by slot; NULL: the wire is not sealed */
+    struct pieces_in *pieces;            /* NULL: the wire is not sealed */
 };
 
 /* link_reader.undrained_source, where it is not a slot */

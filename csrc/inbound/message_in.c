@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "host/udp_address.h"
-#include "inbound/write_in_place.h"
+#include "inbound/pieces_in.h"
 #include "inbound/reach.h"
 #include "inbound/shaped_in.h"
 #include "inbound/switch_in.h"
+#include "inbound/write_in_place.h"
 #include "loop/token_bucket.h"
 #include "packet/mss.h"
-#include "packet/pieces.h"
 
 enum {
     /* Where a message's content begins in its record, so that the frame in it can get its
@@ -26,15 +26,17 @@ static enum stats_drop open_reason(int fault);
 static void mark_received(struct link_reader *reader, const struct receiving_key *key,
                           const struct arrival *arrival, bool is_data);
 static enum step forward_opened(struct link_reader *reader, const struct arrival *arrival,
-                                struct receiving_key *key, struct ring_record *record,
-                                size_t length, const uint8_t *message);
-static void commit_frame(struct link_reader *reader, unsigned slot,
-                         const struct link_format *format, struct ring_record *record,
-                         size_t length, const struct arrival *arrival);
+                                struct receiving_key *key, struct opened *opened,
+                                const uint8_t *message);
 static enum stats_drop fault_reason(enum message_fault fault);
 static bool is_own_source(const struct link_reader *reader, unsigned slot, const uint8_t *packet);
 static bool combine_ecn(struct link_reader *reader, const struct message_inbound *inbound,
                         enum ecn outer);
+
+static struct opened opened_in(struct ring_record *record) {
+    uint8_t *front = (uint8_t *)record + CONTENT_OFFSET;
+    return (struct opened){.record = record, .front = front, .content = front};
+}
 
 static size_t record_space(size_t message_length) {
     size_t used = CONTENT_OFFSET + message_length;
@@ -42,10 +44,10 @@ static size_t record_space(size_t message_length) {
 }
 
 size_t message_space_max(void) {
-    return record_space(MESSAGE_MAX);
+    return record_space(PIECE_ROOM);
 }
 
-/* The last piece of a super-packet becomes all of it. */
+/* A piece of a super-packet becomes all of it. */
 static size_t space_for(const struct link_reader *reader, const struct arrival *arrival,
                         size_t length) {
     bool may_be_piece =
@@ -75,9 +77,11 @@ static enum step forward_message(struct link_reader *reader, const struct arriva
         return STEP_RING_FULL;
     if (is_sealed)
         return open_data(reader, arrival, record, message, length);
-    memcpy((uint8_t *)record + CONTENT_OFFSET, message, length);
+    struct opened copied = opened_in(record);
+    copied.length = length;
+    memcpy(copied.content, message, length);
     unsigned slot = (unsigned)arrival->slot;
-    commit_frame(reader, slot, &reader->links[slot]->format, record, length, arrival);
+    message_commit(reader, slot, &reader->links[slot]->format, &copied, arrival);
     return STEP_MORE;
 }
 
@@ -102,12 +106,21 @@ static enum step open_data(struct link_reader *reader, const struct arrival *arr
     struct receiving_key *key = find_key(reader, arrival, session_receiver_index(message));
     if (key == NULL)
         return message_drop(reader, DROP_link_reader_unknown_index, length);
-    int opened = session_open(key, message, length, (uint8_t *)record + CONTENT_OFFSET);
-    if (opened < 0)
-        return message_drop(reader, open_reason(opened), length);
-    mark_received(reader, key, arrival, opened > 0);
+    struct opened opened = opened_in(record);
+    uint8_t *beside = pieces_in_place(reader, key, arrival, message, length);
+    if (beside != NULL)
+        opened.content = beside;
+    else
+        pieces_in_leave(reader);
+    int n = session_open(key, message, length, opened.content);
+    if (n < 0) {
+        pieces_in_refused(reader);
+        return message_drop(reader, open_reason(n), length);
+    }
+    opened.length = (size_t)n;
+    mark_received(reader, key, arrival, n > 0);
     capture_of_peer(reader->loop.capture, (int)key->slot);
-    return forward_opened(reader, arrival, key, record, (size_t)opened, message);
+    return forward_opened(reader, arrival, key, &opened, message);
 }
 
 static enum stats_drop open_reason(int fault) {
@@ -170,47 +183,25 @@ static enum step report_control(struct link_reader *reader, struct receiving_key
     return report(reader, key, EVENT_CONTROL);
 }
 
-/* A piece: the whole goes on when all are there. */
-static void take_piece(struct link_reader *reader, const struct receiving_key *key,
-                       struct ring_record *record, size_t length, const struct arrival *arrival) {
-    struct piece_arrival piece = {key->index, key->counter, arrival->now_ns, arrival->ecn};
-    struct arrival joined = *arrival;
-    struct piece_result result;
-    uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
-    enum piece_end end = piece_take(&reader->pieces[key->slot], &piece, content, length, &result);
-    if (result.lost_length > 0)
-        message_drop(reader, DROP_link_reader_piece_lost, result.lost_length);
-    capture_drop(reader->loop.capture, N_DROPS); /* what was lost came before */
-    if (end == PIECE_BAD)
-        message_drop(reader, DROP_link_reader_bad_piece, length);
-    if (end != PIECE_JOINED)
-        return;
-    memset(content, 0, MESSAGE_TYPE_LENGTH);
-    content[0] = result.is_super ? MESSAGE_SUPER : MESSAGE_ETHERNET;
-    joined.ecn = result.ecn;
-    commit_frame(reader, key->slot, &reader->udp_formats[1], record,
-                 MESSAGE_TYPE_LENGTH + result.length, &joined);
-}
-
 /* A control message: on UDP a hello or a probe, and on either what a server pushes anew. (A stream's
  * hello was read by the gateway.) */
 static enum step forward_opened(struct link_reader *reader, const struct arrival *arrival,
-                                struct receiving_key *key, struct ring_record *record,
-                                size_t length, const uint8_t *message) {
-    const uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
-    bool is_first = !key->is_reported, is_on_udp = arrival->slot < 0;
+                                struct receiving_key *key, struct opened *opened,
+                                const uint8_t *message) {
+    bool is_first = !key->is_reported, is_piece = pieces_in_take(reader, key, opened, arrival);
+    size_t length = is_piece ? 0 : opened->length;
     key->is_confirmed = key->is_reported = true;
-    bool is_control = length > 0 && content[0] == MESSAGE_CONTROL && length <= EVENT_BYTES_MAX;
+    bool is_control =
+        length > 0 && opened->content[0] == MESSAGE_CONTROL && length <= EVENT_BYTES_MAX;
     if (is_control && may_reach_gateway(reader, arrival, key->slot))
         return report_control(reader, key, message, DATA_MESSAGE_MIN + length);
     if (is_control)
         message_drop(reader, DROP_link_reader_control_flood, length);
-    else if (length > 0 && is_on_udp && content[0] == MESSAGE_PIECE && reader->pieces != NULL)
-        take_piece(reader, key, record, length, arrival);
     else if (length > 0)
-        commit_frame(reader, key->slot,
-                     is_on_udp ? &reader->udp_formats[0] : &reader->links[key->slot]->format,
-                     record, length, arrival);
+        message_commit(reader, key->slot,
+                       arrival->slot < 0 ? &reader->udp_formats[0]
+                                         : &reader->links[key->slot]->format,
+                       opened, arrival);
     return is_first ? report(reader, key, EVENT_CONFIRMED) : STEP_MORE;
 }
 
@@ -222,16 +213,14 @@ static void drop_frame(struct link_reader *reader, enum stats_drop reason,
     capture_drop(reader->loop.capture, reason);
 }
 
-/* The content lies in the record; makes a frame of it, or drops it. */
-static void commit_frame(struct link_reader *reader, unsigned slot,
-                         const struct link_format *format, struct ring_record *record,
-                         size_t length, const struct arrival *arrival) {
+void message_commit(struct link_reader *reader, unsigned slot, const struct link_format *format,
+                    const struct opened *opened, const struct arrival *arrival) {
     struct loop *loop = &reader->loop;
     struct message_inbound inbound;
-    uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
-    enum message_fault fault = message_decapsulate(format, content, length, &inbound);
+    enum message_fault fault =
+        message_decapsulate(format, opened->content, opened->length, &inbound);
     if (fault != MESSAGE_OK) {
-        message_drop(reader, fault_reason(fault), length);
+        message_drop(reader, fault_reason(fault), opened->length);
         return;
     }
     stats_count(loop->stats, (uint64_t)inbound.n_packets, inbound.length);
@@ -254,7 +243,7 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
     if (reader->shaping.shapers[slot] != NULL &&
         !shaped_in_take(reader, slot, &inbound, arrival->now_ns))
         return;
-    message_deliver(reader, slot, record, &inbound, arrival->now_ns);
+    message_deliver(reader, slot, opened->record, &inbound, arrival->now_ns);
 }
 
 void message_deliver(struct link_reader *reader, unsigned slot, struct ring_record *record,

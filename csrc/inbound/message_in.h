@@ -18,11 +18,22 @@ enum {
     CONTROLS_BURST = 60,
 };
 
+/* What a message has become. */
+struct opened {
+    struct ring_record *record; /* the ring's next one */
+    uint8_t *front;             /* where content in it begins */
+    uint8_t *content;           /* here it lies; elsewhere in the record if it may be a piece */
+    size_t length;
+};
+
 /* `message` without its length prefix, at least 1 and at most MESSAGE_MAX bytes. STEP_MORE: go
  * on with the next. STEP_RING_FULL: the same message again later. STEP_EVENT: go on with the next
  * one once the gateway has loop->event. */
 enum step message_forward(struct link_reader *reader, const struct arrival *arrival,
                           const uint8_t *message, size_t length);
+/* The content becomes a frame, or is dropped. */
+void message_commit(struct link_reader *reader, unsigned slot, const struct link_format *format,
+                    const struct opened *opened, const struct arrival *arrival);
 /* Brings a frame that lies in the record on its way: to the device, or to other peers of a TAP. */
 void message_deliver(struct link_reader *reader, unsigned slot, struct ring_record *record,
                      struct message_inbound *inbound, uint64_t now_ns);

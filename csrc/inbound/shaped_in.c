@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "inbound/message_in.h"
+#include "inbound/pieces_in.h"
 
 bool shaped_in_take(struct link_reader *reader, unsigned slot,
                     const struct message_inbound *inbound, uint64_t now_ns) {
@@ -26,6 +27,7 @@ void shaped_in_release(struct link_reader *reader) {
     uint64_t now_ns = clock_now_ns();
     struct queue_entry entry;
     const uint8_t *bytes;
+    pieces_in_leave(reader);
     for (unsigned i = 0; i < shaping->n_holding;) {
         if (!shaping_first(shaping, i, now_ns, &entry, &bytes)) {
             i++;

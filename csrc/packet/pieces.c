@@ -85,22 +85,23 @@ static struct piece_place *find_long_place(struct piece_table *table, const stru
     return found;
 }
 
-/* NULL: there is no memory. */
 static struct piece_place *find_place(struct piece_table *table, const struct piece *piece,
-                                      const struct piece_arrival *arrival, uint8_t **bytes) {
-    if (piece->whole <= PIECE_SHORT_MAX) {
-        /* A frame's two messages use two counters. */
-        int i = (int)((piece->first >> 1) % PIECE_PLACES);
-        *bytes = table->bytes[i];
-        return &table->places[i];
-    }
+                                      const struct piece_arrival *arrival) {
+    if (piece->whole > PIECE_SHORT_MAX)
+        return find_long_place(table, piece, arrival);
+    return &table->places[(piece->first >> 1) %
+                          PIECE_PLACES]; /* a frame's halves use two counters */
+}
+
+/* Where the bytes of what is in the place lie, outside the room. NULL: there is no memory. */
+static uint8_t *bytes_of(struct piece_table *table, const struct piece_place *place) {
+    if (place < table->long_places || place >= table->long_places + PIECE_PLACES_LONG)
+        return table->bytes[place - table->places];
     if (table->long_bytes == NULL)
         table->long_bytes = malloc((size_t)PIECE_PLACES_LONG * PIECE_WHOLE_MAX);
     if (table->long_bytes == NULL)
         return NULL;
-    struct piece_place *place = find_long_place(table, piece, arrival);
-    *bytes = table->long_bytes + (size_t)(place - table->long_places) * PIECE_WHOLE_MAX;
-    return place;
+    return table->long_bytes + (size_t)(place - table->long_places) * PIECE_WHOLE_MAX;
 }
 
 static void begin(struct piece_place *place, const struct piece *piece,
@@ -116,44 +117,134 @@ static void begin(struct piece_place *place, const struct piece *piece,
     };
 }
 
-/* false: it is there already. */
-static bool mark(struct piece_place *place, unsigned index) {
-    uint64_t bit = (uint64_t)1 << index % 64, *marks = &place->has[index / 64];
-    if ((*marks & bit) != 0)
-        return false;
-    *marks |= bit;
+static bool has(const struct piece_place *place, unsigned index) {
+    return (place->has[index / 64] >> index % 64 & 1) != 0;
+}
+
+static void mark(struct piece_place *place, unsigned index) {
+    place->has[index / 64] |= (uint64_t)1 << index % 64;
     place->n_missing--;
-    return true;
+}
+
+/* -- in the room ------------------------------------------------------------------------------- */
+
+static bool fits_room(const struct piece *piece) {
+    return piece->whole > PIECE_SHORT_MAX &&
+           piece->n * piece->slice <= PIECE_WHOLE_MAX + PIECE_FILL_MAX;
+}
+
+static void leave_empty(struct piece_room *room) {
+    *room = (struct piece_room){0};
+}
+
+uint8_t *piece_expect(struct piece_room *room, uint32_t session, uint64_t counter, size_t length,
+                      uint64_t now_ns) {
+    const struct piece_place *place = room->place;
+    if (place == NULL || session != place->session || counter < place->first ||
+        length <= PIECE_HEADER || length - PIECE_HEADER > place->slice ||
+        now_ns >= place->came_ns + PIECE_WAIT_NS)
+        return NULL;
+    uint64_t index = counter - place->first;
+    if (index >= PIECES_MAX || index * place->slice >= place->whole || has(place, (unsigned)index))
+        return NULL;
+    room->expected = room->bytes + index * place->slice - PIECE_HEADER;
+    memcpy(room->covered, room->expected, PIECE_HEADER);
+    return room->expected;
+}
+
+void piece_expect_nothing(struct piece_room *room) {
+    if (room->expected != NULL)
+        memcpy(room->expected, room->covered, PIECE_HEADER);
+    room->expected = NULL;
+}
+
+size_t piece_room_leave(struct piece_room *room) {
+    if (room->place == NULL)
+        return 0;
+    size_t whole = room->place->whole;
+    uint8_t *bytes = bytes_of(room->table, room->place);
+    if (bytes != NULL)
+        memcpy(bytes, room->bytes, whole);
+    else
+        room->place->came_ns = 0;
+    if (bytes != NULL && room->expected > room->bytes)
+        memcpy(bytes + (room->expected - room->bytes), room->covered, PIECE_HEADER);
+    leave_empty(room);
+    return bytes != NULL ? 0 : whole;
 }
 
 /* -- taking one -------------------------------------------------------------------------------- */
 
-enum piece_end piece_take(struct piece_table *table, const struct piece_arrival *arrival,
-                          uint8_t *content, size_t length, struct piece_result *result) {
+static void begin_in_room(struct piece_room *room, struct piece_table *table,
+                          struct piece_place *place, uint8_t *content) {
+    room->table = table;
+    room->place = place;
+    room->bytes = content + PIECE_HEADER;
+    room->expected = NULL;
+}
+
+/* Copies the piece to where the whole is put together. NULL: there is no memory; else that place. */
+static uint8_t *put(struct piece_table *table, struct piece_room *room,
+                    const struct piece_place *place, const struct piece *piece) {
+    bool is_in_room = room != NULL && room->place == place;
+    uint8_t *bytes = is_in_room ? room->bytes : bytes_of(table, place);
+    if (bytes == NULL)
+        return NULL;
+    uint8_t *at = bytes + piece->index * piece->slice;
+    if (at != piece->bytes)
+        memcpy(at, piece->bytes, piece->length);
+    if (is_in_room)
+        piece_expect_nothing(room);
+    return bytes;
+}
+
+/* All of it is there. */
+static void join(struct piece_place *place, struct piece_room *room, uint8_t *bytes,
+                 uint8_t *content, struct piece_result *result) {
+    result->whole = bytes;
+    if (room != NULL && room->place == place) {
+        leave_empty(room);
+    } else {
+        result->whole = content + MESSAGE_TYPE_LENGTH;
+        memcpy(result->whole, bytes, place->whole);
+    }
+    place->came_ns = 0;
+    result->length = place->whole;
+    result->ecn = place->ecn;
+}
+
+enum piece_end piece_take(struct piece_table *table, struct piece_room *room,
+                          const struct piece_arrival *arrival, uint8_t *content, size_t length,
+                          struct piece_result *result) {
     struct piece piece;
-    uint8_t *bytes;
     *result = (struct piece_result){0};
-    if (!read_piece(&piece, arrival->counter, content, length))
+    bool is_expected = room != NULL && room->expected != NULL;
+    bool is_sound = read_piece(&piece, arrival->counter, content, length);
+    if (is_expected && !(is_sound && is_of(room->place, &piece, arrival)))
+        return PIECE_OTHER;
+    if (!is_sound)
         return PIECE_BAD;
-    struct piece_place *place = find_place(table, &piece, arrival, &bytes);
-    if (place == NULL)
-        return PIECE_BAD;
+    struct piece_place *place = is_expected ? room->place : find_place(table, &piece, arrival);
     if (!is_of(place, &piece, arrival)) {
         result->lost_length = place->came_ns != 0 ? place->whole : 0;
         begin(place, &piece, arrival);
+        if (room != NULL && fits_room(&piece))
+            begin_in_room(room, table, place, content);
     }
-    if (!mark(place, piece.index))
+    if (has(place, piece.index))
         return PIECE_BAD;
+    uint8_t *bytes = put(table, room, place, &piece);
+    if (bytes == NULL) {
+        place->came_ns = 0;
+        return PIECE_BAD;
+    }
+    mark(place, piece.index);
     if (arrival->ecn == ECN_CE)
         place->ecn = ECN_CE;
-    memcpy(bytes + piece.index * piece.slice, piece.bytes, piece.length);
     if (place->n_missing > 0)
         return PIECE_KEPT;
-    memcpy(content + MESSAGE_TYPE_LENGTH, bytes, piece.whole);
-    place->came_ns = 0;
-    result->length = piece.whole;
     result->is_super = piece.is_super;
-    result->ecn = place->ecn;
+    join(place, room, bytes, content, result);
     return PIECE_JOINED;
 }
 
@@ -168,8 +259,10 @@ static void empty(struct piece_place *places, int n, struct pieces_lost *lost) {
     }
 }
 
-struct pieces_lost pieces_forget(struct piece_table *table) {
+struct pieces_lost pieces_forget(struct piece_table *table, struct piece_room *room) {
     struct pieces_lost lost = {0, 0};
+    if (room != NULL && room->table == table)
+        leave_empty(room);
     empty(table->places, PIECE_PLACES, &lost);
     empty(table->long_places, PIECE_PLACES_LONG, &lost);
     if (table->long_bytes == NULL)

@@ -13,6 +13,10 @@
  * Only what has all its pieces goes on. It is put together, in any order, in a place of its peer: one
  * of PIECE_PLACES that its counter names, or, where it is long, one of PIECE_PLACES_LONG. The next
  * that needs a place takes it; what came first longer than PIECE_WAIT_NS ago is joined by nothing.
+ *
+ * A long whole usually comes in one go. So its first piece stays where it was opened, and the next
+ * messages are opened each to its place beside it (struct piece_room): nothing is copied. When anything
+ * else needs that room, the whole moves to its place in the table.
  */
 #ifndef FASTUN_PACKET_PIECES_H
 #define FASTUN_PACKET_PIECES_H
@@ -31,6 +35,9 @@ enum {
     PIECE_WHOLE_MAX = 65535, /* what the header's length can say */
     PIECE_SHORT_MAX = 2 * PIECE_BYTES_MAX,
     PIECES_MAX = 128, /* of a whole: on the narrowest path a super-packet needs fewer */
+    PIECE_FILL_MAX =
+        2048, /* what fills up the last piece of a whole that is put together in a room */
+    PIECE_ROOM = PIECE_HEADER + PIECE_WHOLE_MAX + PIECE_FILL_MAX,
 };
 
 #define PIECE_WAIT_NS 1000000000ull
@@ -52,10 +59,20 @@ struct piece_table {
     uint8_t bytes[PIECE_PLACES][PIECE_SHORT_MAX];
 };
 
+/* PIECE_ROOM bytes where messages are opened, one at a time, and what is put together there. */
+struct piece_room {
+    struct piece_table *table;     /* whose whole that is; NULL: none */
+    struct piece_place *place;     /* and what has come of it */
+    uint8_t *bytes;                /* it, behind room for a piece's header */
+    uint8_t *expected;             /* where a message is being opened beside it; NULL: none is */
+    uint8_t covered[PIECE_HEADER]; /* of the whole: what that one's header covers meanwhile */
+};
+
 enum piece_end {
     PIECE_KEPT,   /* it waits for the others */
     PIECE_JOINED, /* the whole is there */
     PIECE_BAD,    /* it is not what a sender makes */
+    PIECE_OTHER,  /* what was opened beside the whole in the room is not of it */
 };
 
 /* What of a message is to be known. */
@@ -67,6 +84,7 @@ struct piece_arrival {
 };
 
 struct piece_result {
+    uint8_t *whole;     /* behind MESSAGE_TYPE_LENGTH bytes that are the caller's */
     size_t length;      /* of the whole */
     bool is_super;      /* a super-packet; else an Ethernet frame */
     enum ecn ecn;       /* of the whole */
@@ -82,17 +100,29 @@ static inline size_t piece_length(size_t frame_length) {
 void piece_write_header(uint8_t header[PIECE_HEADER], unsigned index, uint16_t id, size_t length,
                         size_t slice);
 
-/* Takes the message of `length` bytes at `content`. What is joined lies behind MESSAGE_TYPE_LENGTH
- * bytes there, where PIECE_WHOLE_MAX must find room. */
-enum piece_end piece_take(struct piece_table *table, const struct piece_arrival *arrival,
-                          uint8_t *content, size_t length, struct piece_result *result);
+/* Takes the message of `length` bytes at `content`, which is where the room begins, and then nothing
+ * is put together there; or where piece_expect() says. NULL for `room`: none may be. What is joined lies
+ * in the room, too, or in the PIECE_ROOM bytes at content. */
+enum piece_end piece_take(struct piece_table *table, struct piece_room *room,
+                          const struct piece_arrival *arrival, uint8_t *content, size_t length,
+                          struct piece_result *result);
+
+/* A message that is not yet opened, with a content of `length` bytes, may be a piece of the whole in
+ * the room. Returns where it is to be opened; NULL: it is none, or its bytes are there already. What then
+ * opens is given to piece_take(), what does not to piece_expect_nothing(). */
+uint8_t *piece_expect(struct piece_room *room, uint32_t session, uint64_t counter, size_t length,
+                      uint64_t now_ns);
+void piece_expect_nothing(struct piece_room *room);
+/* Moves the whole out of the room. Returns the length of one that has to be given up since there is
+ * no memory; 0: none. What was expected (PIECE_OTHER) is still where it was opened. */
+size_t piece_room_leave(struct piece_room *room);
 
 struct pieces_lost {
     unsigned n_wholes;
     size_t n_bytes; /* of all of them */
 };
 
-/* Frees all places. Returns what waited there. */
-struct pieces_lost pieces_forget(struct piece_table *table);
+/* Frees all places, and the room if a whole of this table is there. Returns what waited. */
+struct pieces_lost pieces_forget(struct piece_table *table, struct piece_room *room);
 
 #endif

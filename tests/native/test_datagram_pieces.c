@@ -186,7 +186,128 @@ static void a_piece_that_no_sender_makes_is_dropped_and_the_others_are_joined(vo
     datagrams_close();
 }
 
+/* -- what comes in between, while a whole is put together in the ring -------------------------- */
+
+static void send_some(uint64_t first, unsigned from, unsigned to) {
+    for (unsigned i = from; i < to; i++)
+        send_piece(first, i);
+}
+
+/* Packets of the peer, and a whole that they have come in the middle of. */
+static void check_packets_and_whole(size_t n_packets, unsigned reason, size_t n_dropped) {
+    uint64_t cursor = ring_first(reader.lane.ring);
+    bool corrupt = false;
+    for (size_t i = 0; i < n_packets; i++) {
+        const struct ring_view *record = ring_peek(reader.lane.ring, &cursor, &corrupt);
+        CHECK(record != NULL);
+        CHECK_EQUAL(record->length, VNET_LENGTH + PACKET);
+        CHECK_EQUAL(be32_read(record->payload + VNET_LENGTH + 12), PEER_ADDRESS);
+    }
+    check_record(&cursor);
+    CHECK_EQUAL(lane_count_records(&reader.lane), n_packets + 1);
+    lane_check_dropped(&reader.lane, reason, n_dropped);
+}
+
+static void packets_in_the_middle_of_a_whole_are_delivered_and_it_is_joined(void) {
+    make_super(PEER_ADDRESS, 1300, 30 * 1300);
+    for (unsigned i = 1; i < n_pieces(); i += 7) {
+        open_joining();
+        send_some(256, 0, i);
+        datagram_send_good(0, 5000);
+        datagram_send_good(0, 5001);
+        send_some(256, i, n_pieces());
+        datagrams_run();
+        check_packets_and_whole(2, NO_DROP, 0);
+        datagrams_close();
+    }
+}
+
+static void two_wholes_in_turns_are_both_joined(void) {
+    uint64_t cursor;
+    make_super(PEER_ADDRESS, 1300, 30 * 1300);
+    open_joining();
+    cursor = ring_first(reader.lane.ring);
+    for (unsigned i = 0; i < n_pieces(); i++) {
+        send_piece(256, i);
+        send_piece(512, n_pieces() - 1 - i);
+    }
+    datagrams_run();
+    check_record(&cursor);
+    check_record(&cursor);
+    check_joined(2, NO_DROP, 0);
+    datagrams_close();
+}
+
+/* The counter of the piece that is next, in plain sight. */
+static void a_forged_piece_changes_nothing(void) {
+    make_super(PEER_ADDRESS, 1300, 30 * 1300);
+    open_joining();
+    send_some(256, 0, 9);
+    for (unsigned i = 7; i < 12; i++) {
+        send_piece_under(OTHER_KEY, INDEX, 256, i);
+        send_piece_under(OTHER_KEY, INDEX, 256, i);
+    }
+    send_some(256, 9, n_pieces());
+    datagrams_run();
+    check_packets_and_whole(0, DROP_link_reader_bad_tag, 10);
+    datagrams_close();
+}
+
+static void a_piece_that_comes_again_changes_nothing(void) {
+    make_super(PEER_ADDRESS, 1300, 30 * 1300);
+    open_joining();
+    send_some(256, 0, 9);
+    send_some(256, 3, 5);
+    send_some(256, 9, n_pieces());
+    datagrams_run();
+    check_packets_and_whole(0, DROP_link_reader_replayed, 2);
+    datagrams_close();
+}
+
+/* Its counter was the next piece's, so it is opened beside the whole. */
+static void a_packet_in_place_of_a_piece_is_delivered(void) {
+    make_super(PEER_ADDRESS, 1300, 30 * 1300);
+    open_joining();
+    uint64_t cursor = ring_first(reader.lane.ring);
+    send_some(256, 0, 4);
+    datagram_send_good(0, 256 + 4);
+    send_some(256, 4, n_pieces());
+    send_all(1000);
+    datagrams_run();
+    bool corrupt = false;
+    const struct ring_view *record = ring_peek(reader.lane.ring, &cursor, &corrupt);
+    CHECK(record != NULL);
+    make_packet(KEY, INDEX, 0);
+    CHECK_EQUAL(record->length, VNET_LENGTH + PACKET);
+    CHECK_EQUAL(be32_read(record->payload + VNET_LENGTH + 12), PEER_ADDRESS);
+    check_record(&cursor);
+    lane_check_dropped(&reader.lane, DROP_link_reader_replayed, 1);
+    datagrams_close();
+}
+
+static void what_a_rate_limit_lets_go_in_the_middle_of_a_whole_does_not_disturb_it(void) {
+    make_super(PEER_ADDRESS, 1300, 30 * 1300);
+    open_joining();
+    CHECK_EQUAL(loop_set_rate_limit(reader.loop, SLOT, PACKET, 0, false), 0);
+    for (uint64_t i = 0; i < 4; i++)
+        datagram_send_good(0, 5000 + i);
+    send_some(256, 0, 9);
+    datagrams_run();
+    CHECK(lane_count_records(&reader.lane) < 4);
+    CHECK_EQUAL(loop_set_rate_limit(reader.loop, SLOT, 0, 0, false), 0);
+    send_some(256, 9, n_pieces());
+    datagrams_run();
+    check_packets_and_whole(4, NO_DROP, 0);
+    datagrams_close();
+}
+
 int main(void) {
+    RUN(packets_in_the_middle_of_a_whole_are_delivered_and_it_is_joined);
+    RUN(two_wholes_in_turns_are_both_joined);
+    RUN(a_forged_piece_changes_nothing);
+    RUN(a_piece_that_comes_again_changes_nothing);
+    RUN(a_packet_in_place_of_a_piece_is_delivered);
+    RUN(what_a_rate_limit_lets_go_in_the_middle_of_a_whole_does_not_disturb_it);
     RUN(what_is_joined_is_the_devices_in_any_order_of_the_pieces);
     RUN(what_is_joined_is_checked_like_what_comes_whole);
     RUN(a_device_without_super_packets_is_given_none);

@@ -24,7 +24,7 @@ static void open_path(bool joins) {
     sender_attach(SLOT, format);
     set_key(SLOT, AEAD_AES_256_GCM, 0);
     loop_set_packet_max(sender.worker.loop, SLOT, PATH, 0);
-    pieces_forget(&table);
+    pieces_forget(&table, NULL);
 }
 
 /* The next datagram of the record at `at`; the frame that it completes lies in opened.content. */
@@ -39,7 +39,7 @@ static size_t open_datagram(size_t at, bool *is_frame) {
         return n;
     struct piece_arrival arrival = {1, opened.counter, 1000, ECN_NOT_ECT};
     enum piece_end end =
-        piece_take(&table, &arrival, opened.content, (size_t)opened.length, &result);
+        piece_take(&table, NULL, &arrival, opened.content, (size_t)opened.length, &result);
     CHECK(end != PIECE_BAD && result.lost_length == 0);
     *is_frame = end == PIECE_JOINED;
     opened.length = (int)(MESSAGE_TYPE_LENGTH + result.length);

@@ -14,8 +14,12 @@ enum { N_ROUNDS = 40000 };
 /* -- by themselves ----------------------------------------------------------------------------- */
 
 static struct piece_table table;
-static uint8_t content[MESSAGE_TYPE_LENGTH + PIECE_WHOLE_MAX];
+static uint8_t content[PIECE_ROOM];
 static struct piece_result result;
+static struct piece_room room; /* in `content`, */
+static bool has_room;          /* if wholes may be put together there */
+static size_t n_beside;        /* pieces that were opened there */
+static struct random noise = {19};
 
 /* A whole that was cut, in a slot of the counters that is its own. */
 struct cut {
@@ -40,20 +44,54 @@ static void cut_frame(struct cut *cut, struct random *random, uint64_t first, si
     cut_whole(cut, random, first, length, 0);
 }
 
+/* What does not open, or is something else: whatever it leaves where it was opened. */
+static void open_noise(uint64_t counter, size_t length, uint64_t now_ns) {
+    uint8_t *at = piece_expect(&room, 1, counter, length, now_ns);
+    if (at != NULL)
+        random_fill(&noise, at, length);
+    piece_expect_nothing(&room);
+}
+
+/* As the link-reader opens a message and takes it. */
+static enum piece_end open_and_take(const struct piece_arrival *arrival, const uint8_t *message,
+                                    size_t length) {
+    uint8_t *at = piece_expect(&room, arrival->session, arrival->counter, length, arrival->now_ns);
+    n_beside += at != NULL;
+    if (at == NULL) {
+        CHECK_EQUAL(piece_room_leave(&room), 0);
+        at = content;
+    }
+    memcpy(at, message, length);
+    enum piece_end end = piece_take(&table, has_room ? &room : NULL, arrival, at, length, &result);
+    if (end != PIECE_OTHER)
+        return end;
+    CHECK(at != content);
+    CHECK_EQUAL(piece_room_leave(&room), 0);
+    memmove(content, at, length);
+    return piece_take(&table, &room, arrival, content, length, &result);
+}
+
 static enum piece_end take_in(const struct cut *cut, unsigned i, uint64_t now_ns, enum ecn ecn,
                               bool is_padded) {
+    static uint8_t message[PIECE_HEADER + PIECE_WHOLE_MAX];
     struct piece_arrival arrival = {1, cut->first + i, now_ns, ecn};
     size_t slice = slice_of(cut), left = cut->length - i * slice;
     size_t own = left < slice ? left : slice;
-    memset(content, 0, sizeof content);
-    piece_write_header(content, i, (uint16_t)cut->first, cut->length, cut->slice);
-    memcpy(content + PIECE_HEADER, cut->whole + i * slice, own);
-    enum piece_end end =
-        piece_take(&table, &arrival, content, PIECE_HEADER + (is_padded ? slice : own), &result);
+    piece_write_header(message, i, (uint16_t)cut->first, cut->length, cut->slice);
+    memcpy(message + PIECE_HEADER, cut->whole + i * slice, own);
+    memset(message + PIECE_HEADER + own, 0, slice - own);
+    if (has_room && random_below(&noise, 4) == 0)
+        open_noise(cut->first + random_below(&noise, cut->n), 1 + random_below(&noise, slice + 20),
+                   now_ns);
+    if (has_room && random_below(&noise, 40) == 0)
+        CHECK_EQUAL(piece_room_leave(&room), 0);
+    enum piece_end end = open_and_take(&arrival, message, PIECE_HEADER + (is_padded ? slice : own));
     if (end == PIECE_JOINED) {
         CHECK_EQUAL(result.length, cut->length);
         CHECK_EQUAL(result.is_super, cut->slice != 0);
-        CHECK_EQUAL(memcmp(content + MESSAGE_TYPE_LENGTH, cut->whole, cut->length), 0);
+        CHECK(result.whole >= content + MESSAGE_TYPE_LENGTH &&
+              result.whole + result.length <= content + sizeof content);
+        CHECK_EQUAL(memcmp(result.whole, cut->whole, cut->length), 0);
     }
     return end;
 }
@@ -90,7 +128,7 @@ static void a_super_packet_is_whole_again_in_any_order_and_of_any_length(void) {
     struct random random = {17};
     unsigned order[PIECES_MAX];
     uint64_t counter = 0x1fff0; /* across the end of the id's 16 bits */
-    pieces_forget(&table);
+    pieces_forget(&table, &room);
     for (int round = 0; round < 600; round++) {
         size_t length = round % 2 != 0 ? 32 + random_below(&random, 65504)
                                        : 32 + random_below(&random, PIECE_SHORT_MAX);
@@ -191,7 +229,7 @@ static void what_is_joined_is_what_was_cut_whatever_becomes_of_the_pieces(void) 
     struct random random = {9};
     uint64_t now_ns = 1000;
     size_t n_joined = 0, n_long = 0, lost;
-    pieces_forget(&table);
+    pieces_forget(&table, &room);
     make_cuts(&random);
     for (int i = 0; i < PIECE_PLACES; i++)
         places[i].cut = -1;
@@ -219,7 +257,7 @@ static enum piece_end take_header(uint64_t counter, unsigned index, unsigned id,
                                   size_t slice, size_t n_bytes) {
     struct piece_arrival arrival = {1, counter, 1000, ECN_NOT_ECT};
     piece_write_header(content, index, (uint16_t)id, length, slice);
-    return piece_take(&table, &arrival, content, PIECE_HEADER + n_bytes, &result);
+    return piece_take(&table, NULL, &arrival, content, PIECE_HEADER + n_bytes, &result);
 }
 
 static void a_header_that_no_sender_makes_is_refused(void) {
@@ -237,7 +275,7 @@ static void a_header_that_no_sender_makes_is_refused(void) {
     CHECK_EQUAL(take_header(3, 4, 0xffff, 60000, 1000, 1000), PIECE_BAD);
     for (size_t n = 0; n < 3000; n++)
         CHECK_EQUAL(take_header(41, 1, 40, 2500, 1000, n) == PIECE_BAD, n != 1000);
-    pieces_forget(&table);
+    pieces_forget(&table, &room);
     for (size_t n = 0; n < 3000; n++) {
         bool fits = n >= 500 && n <= 1000; /* the last one, filled up or not */
         CHECK_EQUAL(take_header(42 + 2 * n, 2, 40 + 2 * (unsigned)n, 2500, 1000, n) == PIECE_BAD,
@@ -250,19 +288,92 @@ static void what_is_refused_disturbs_nothing(void) {
     static struct cut cut;
     struct random random = {3};
     struct piece_arrival other = {2, 41, 1000, ECN_NOT_ECT};
-    pieces_forget(&table);
+    pieces_forget(&table, &room);
     cut_frame(&cut, &random, 40, 1000);
     CHECK_EQUAL(take(&cut, 0, 1000), PIECE_KEPT);
     a_header_that_no_sender_makes_is_refused();
-    pieces_forget(&table);
+    pieces_forget(&table, &room);
     CHECK_EQUAL(take(&cut, 0, 1000), PIECE_KEPT);
     CHECK_EQUAL(take(&cut, 0, 1000), PIECE_BAD);
     CHECK_EQUAL(take_header(42, 2, 40, 1000, 0, 500), PIECE_BAD);
     CHECK_EQUAL(take(&cut, 1, 1000), PIECE_JOINED);
     CHECK_EQUAL(take(&cut, 0, 1000), PIECE_KEPT);
     piece_write_header(content, 1, 40, 1000, 0);
-    CHECK_EQUAL(piece_take(&table, &other, content, PIECE_HEADER + 500, &result), PIECE_KEPT);
+    CHECK_EQUAL(piece_take(&table, NULL, &other, content, PIECE_HEADER + 500, &result), PIECE_KEPT);
     CHECK_EQUAL(result.lost_length, 1000);
+}
+
+/* -- in the room where messages are opened ----------------------------------------------------- */
+
+static void begin_in_the_room(struct cut *cut, uint64_t first) {
+    pieces_forget(&table, &room);
+    cut_whole(cut, &noise, first, 10000, 1000);
+    has_room = true;
+    CHECK_EQUAL(take(cut, 0, 1000), PIECE_KEPT);
+}
+
+static void in_the_room_the_same_is_joined(void) {
+    has_room = true;
+    n_beside = 0;
+    pieces_forget(&table, &room);
+    two_halves_are_the_frame_in_either_order_and_of_any_length();
+    CHECK_EQUAL(n_beside, 0);
+    a_super_packet_is_whole_again_in_any_order_and_of_any_length();
+    a_mark_on_any_piece_is_the_wholes();
+    what_is_joined_is_what_was_cut_whatever_becomes_of_the_pieces();
+    CHECK(n_beside > 5000);
+    has_room = false;
+}
+
+static void a_message_is_opened_beside_a_whole_only_as_a_piece_of_it(void) {
+    static struct cut cut;
+    begin_in_the_room(&cut, 40);
+    CHECK(room.place != NULL);
+    CHECK(piece_expect(&room, 2, 41, PIECE_HEADER + 1000, 1000) == NULL); /* another session */
+    CHECK(piece_expect(&room, 1, 39, PIECE_HEADER + 1000, 1000) == NULL);
+    CHECK(piece_expect(&room, 1, 40, PIECE_HEADER + 1000, 1000) == NULL); /* it is there */
+    CHECK(piece_expect(&room, 1, 50, PIECE_HEADER + 1000, 1000) == NULL); /* behind the last */
+    CHECK(piece_expect(&room, 1, UINT64_MAX, PIECE_HEADER + 1000, 1000) == NULL);
+    CHECK(piece_expect(&room, 1, 41, PIECE_HEADER + 1001, 1000) == NULL);
+    CHECK(piece_expect(&room, 1, 41, PIECE_HEADER, 1000) == NULL);
+    CHECK(piece_expect(&room, 1, 41, PIECE_HEADER + 1000, 1000 + PIECE_WAIT_NS) == NULL);
+    uint8_t *at = piece_expect(&room, 1, 49, PIECE_HEADER + 1000, 1000);
+    CHECK(at == content + 9 * 1000);
+    piece_expect_nothing(&room);
+    has_room = false;
+}
+
+/* Neither what does not open there nor what is something else. */
+static void what_is_opened_beside_a_whole_does_not_change_it(void) {
+    static struct cut cut;
+    static uint8_t other[PIECE_HEADER + 1000];
+    static const struct piece_arrival arrival = {1, 42, 1000, ECN_NOT_ECT};
+    for (unsigned kind = 0; kind < 3; kind++) {
+        begin_in_the_room(&cut, 40);
+        CHECK_EQUAL(take(&cut, 1, 1000), PIECE_KEPT);
+        random_fill(&noise, other, sizeof other);
+        piece_write_header(other, 2, 40, kind == 0 ? 9000 : 10000, kind == 1 ? 1100 : 1000);
+        other[0] = kind == 2 ? MESSAGE_CONTROL : MESSAGE_PIECE;
+        open_noise(42, PIECE_HEADER + 1000, 1000);
+        if (kind < 2)
+            CHECK(open_and_take(&arrival, other, sizeof other - (kind == 1)) != PIECE_JOINED);
+        CHECK(kind == 2 || memcmp(content, other, PIECE_HEADER) == 0);
+        for (unsigned i = 2; i < cut.n; i++)
+            CHECK_EQUAL(take(&cut, i, 1000), i == cut.n - 1 ? PIECE_JOINED : PIECE_KEPT);
+    }
+    has_room = false;
+}
+
+static void a_whole_in_the_room_is_forgotten_with_its_table(void) {
+    static struct cut cut;
+    static struct piece_table other;
+    begin_in_the_room(&cut, 40);
+    CHECK_EQUAL(pieces_forget(&other, &room).n_wholes, 0);
+    CHECK(room.place != NULL);
+    struct pieces_lost lost = pieces_forget(&table, &room);
+    CHECK(lost.n_wholes == 1 && lost.n_bytes == 10000);
+    CHECK(piece_expect(&room, 1, 41, PIECE_HEADER + 1000, 1000) == NULL);
+    has_room = false;
 }
 
 int main(void) {
@@ -270,6 +381,10 @@ int main(void) {
     RUN(a_super_packet_is_whole_again_in_any_order_and_of_any_length);
     RUN(a_mark_on_any_piece_is_the_wholes);
     RUN(what_is_joined_is_what_was_cut_whatever_becomes_of_the_pieces);
+    RUN(in_the_room_the_same_is_joined);
+    RUN(a_message_is_opened_beside_a_whole_only_as_a_piece_of_it);
+    RUN(what_is_opened_beside_a_whole_does_not_change_it);
+    RUN(a_whole_in_the_room_is_forgotten_with_its_table);
     RUN(a_header_that_no_sender_makes_is_refused);
     RUN(what_is_refused_disturbs_nothing);
     return EXIT_SUCCESS;

@@ -31,7 +31,7 @@ static void open_peer(enum mode mode, enum aead cipher, size_t path) {
     if (mode == MODE_TUN)
         sender_allow_ten(SLOT);
     loop_set_packet_max(sender.worker.loop, SLOT, path, 0);
-    pieces_forget(&table);
+    pieces_forget(&table, NULL);
 }
 
 static void give_super(const struct super_packet_shape *shape, uint32_t sequence) {
@@ -73,7 +73,7 @@ static int take_wholes(unsigned session) {
             n_pieces++;
             CHECK(opened.length <= PATH);
             enum piece_end end =
-                piece_take(&table, &arrival, opened.content, (size_t)opened.length, &result);
+                piece_take(&table, NULL, &arrival, opened.content, (size_t)opened.length, &result);
             CHECK(end != PIECE_BAD);
             n += end == PIECE_JOINED;
             CHECK(end != PIECE_JOINED || !is_last_given ||

@@ -48,6 +48,8 @@ static void open_once(void) {
 
 /* As if nothing had come yet. */
 static void begin(void) {
+    link_reader_forget_peer(link_reader_of(loop), SLOT); /* its pieces */
+    link_reader_forget_peer(link_reader_of(loop), OTHER_SLOT);
     memset(lane.stats, 0, sizeof *lane.stats);
     memset(&link_reader_of(loop)->handshakes.gate.proven, 0,
            sizeof link_reader_of(loop)->handshakes.gate.proven);

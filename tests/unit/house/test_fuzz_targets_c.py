@@ -25,6 +25,7 @@ TARGETS = {
     "inbound/handshake_gate.c": "datagram_reader",
     "inbound/handshake_in.c": "datagram_reader",
     "inbound/message_in.c": "sealed_reader",
+    "inbound/pieces_in.c": "datagram_reader",
     "inbound/reach.c": "sealed_reader",
     "inbound/shaped_in.c": "sealed_reader",
     "inbound/stream_reader.c": "link_reader",
