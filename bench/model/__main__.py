@@ -21,6 +21,7 @@ from rich.markup import escape
 
 from bench.model import compared, results, tables
 from bench.tunnel import machine
+from bench.tunnel.results import write
 from fastun.bench.model import processors
 from fastun.bench.model.costs import Hosts, measure_crossing
 from fastun.errors import FastunError, RuntimeFailure
@@ -80,7 +81,7 @@ def _measure(arguments: Sequence[str], console: Console) -> int:
     when = dt.datetime.fromisoformat(measured.date).strftime("%Y-%m-%dT%H%M%S")
     file = chosen.output / f"model-{when}.json"
     try:
-        results.write(measured, file)
+        write(measured, file)
     except OSError as error:
         raise RuntimeFailure(f"{file}: the result cannot be stored: {error}") from error
     console.print(f"stored: {file}", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -11,6 +11,8 @@ from fastun.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Stored = TypeVar("Stored", bound=msgspec.Struct)
 
 FORMAT = 1
 OK, FAILED, ABSENT = "ok", "failed", "absent"
@@ -81,19 +83,31 @@ class Results(msgspec.Struct, kw_only=True):
         return all(case.status != FAILED for case in self.cases)
 
 
-def write(results: Results, file: Path) -> None:
-    """Write a result file. OSError if that fails."""
+class _Head(msgspec.Struct, frozen=True):
+    """What every result file begins with, whatever else its format has."""
+
+    format: int
+
+
+def write(results: msgspec.Struct, file: Path) -> None:
+    """Write a result file, of this benchmark or another. OSError if that fails."""
     file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
 
 
 def read(file: Path) -> Results:
     """Read a result file; ConfigError if it is none."""
+    return read_as(Results, file, known_format=FORMAT, origin="this benchmark")
+
+
+def read_as(kind: type[Stored], file: Path, *, known_format: int, origin: str) -> Stored:
+    """Read a result file of a benchmark, whose name is `origin`; ConfigError if it is none."""
     try:
-        results = msgspec.json.decode(file.read_bytes(), type=Results)
+        content = file.read_bytes()
+        found = msgspec.json.decode(content, type=_Head).format
+        if found != known_format:
+            raise ConfigError(f"{file}: format {found}, and this program reads {known_format}")
+        return msgspec.json.decode(content, type=kind)
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{file}: not a result of this benchmark: {error}") from error
-    if results.format != FORMAT:
-        raise ConfigError(f"{file}: format {results.format}, and this program reads {FORMAT}")
-    return results
+        raise ConfigError(f"{file}: not a result of {origin}: {error}") from error

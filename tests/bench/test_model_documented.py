@@ -10,6 +10,7 @@ import pytest
 from bench.model import __main__ as command
 from bench.model import results, tables
 from bench.model.compared import Compared, summarise
+from bench.tunnel.results import write
 from fastun.bench.model.prediction import DEMANDS
 from fastun.bench.model.wires import WIRES
 
@@ -76,7 +77,7 @@ def test_a_file_that_is_not_a_stored_result_is_refused_in_a_line(
     arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored, link = named()
-    results.write(stored, tmp_path / "elsewhere.json")
+    write(stored, tmp_path / "elsewhere.json")
     assert link
     code = command.main([each.format(tmp=tmp_path) for each in arguments])
     said = capsys.readouterr()
