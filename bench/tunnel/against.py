@@ -164,6 +164,27 @@ def measure(other: Sequence[str], settings: Settings, console: Console) -> list[
     ]
 
 
+def parse_turns(
+    parser: argparse.ArgumentParser, arguments: Sequence[str], *, n_trials: int
+) -> tuple[argparse.Namespace, Settings]:
+    """Read the command line of a comparison that takes turns; SystemExit(2) if it is wrong.
+
+    `parser` gets the options that all of them have, beside its own.
+    """
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
+    parser.add_argument("--seconds", type=int, default=1, metavar="S", help="of one transfer")
+    chosen = parser.parse_args(arguments)
+    if chosen.rounds < ROUNDS_MIN or chosen.seconds < 1:
+        parser.error(f"--rounds must be {ROUNDS_MIN} or more, --seconds 1 or more")
+    return chosen, Settings(
+        is_quick=True,
+        n_rounds=chosen.rounds,
+        seconds=chosen.seconds,
+        n_trials=n_trials,
+        socket_buffer_bytes=socket_buffer_bytes(),
+    )
+
+
 def main(arguments: Sequence[str], console: Console) -> int:
     """Measure and print; return 1 where this version has lost. Raises FastunError."""
     parser = argparse.ArgumentParser(
@@ -176,18 +197,7 @@ def main(arguments: Sequence[str], console: Console) -> int:
     other.add_argument(
         "--unconfined", action="store_true", help="this checkout, with no process confined"
     )
-    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
-    parser.add_argument("--seconds", type=int, default=1, metavar="S", help="of one transfer")
-    chosen = parser.parse_args(arguments)
-    if chosen.rounds < ROUNDS_MIN or chosen.seconds < 1:
-        parser.error(f"--rounds must be {ROUNDS_MIN} or more, --seconds 1 or more")
-    settings = Settings(
-        is_quick=True,
-        n_rounds=chosen.rounds,
-        seconds=chosen.seconds,
-        n_trials=4,
-        socket_buffer_bytes=socket_buffer_bytes(),
-    )
+    chosen, settings = parse_turns(parser, arguments, n_trials=4)
     program = UNCONFINED if chosen.unconfined else (str(program_of(chosen.checkout)),)
     comparisons = measure(program, settings, console)
     console.print(as_grid(comparisons, chosen.rounds).as_table())

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import psutil
 
-from bench.tunnel.against import ROUNDS, ROUNDS_MIN, interval
+from bench.tunnel.against import ROUNDS_MIN, interval, parse_turns
 from bench.tunnel.cases import OURS, Case
 from bench.tunnel.cpu import IDLE_SHARE_MAX, Spent, processes_cpu_s
 from bench.tunnel.figures import HIGHER, LOWER, Figure
 from bench.tunnel.measures import Figures, Measure, Subject, socket_buffer_bytes
 from bench.tunnel.programs import fastun
 from bench.tunnel.report import Grid
-from bench.tunnel.results import Settings
 from bench.tunnel.rounds import Run
 from fastun.errors import RuntimeFailure
 from fastun.lab.network import Lab
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from bench.tunnel.results import CaseResult
+    from bench.tunnel.results import CaseResult, Settings
     from fastun.endpoint import Scheme
 
 LANES: Final = (1, 2, 4)
@@ -224,18 +223,7 @@ def main(arguments: Sequence[str], console: Console) -> int:
         prog="./run bench lanes", description="Measure what 2 and 4 lanes cost beside 1."
     )
     parser.add_argument("--wire", choices=_WIRES, help="one of them; else both")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
-    parser.add_argument("--seconds", type=int, default=1, metavar="S", help="of one transfer")
-    chosen = parser.parse_args(arguments)
-    if chosen.rounds < ROUNDS_MIN or chosen.seconds < 1:
-        parser.error(f"--rounds must be {ROUNDS_MIN} or more, --seconds 1 or more")
-    settings = Settings(
-        is_quick=True,
-        n_rounds=chosen.rounds,
-        seconds=chosen.seconds,
-        n_trials=1,
-        socket_buffer_bytes=socket_buffer_bytes(),
-    )
+    chosen, settings = parse_turns(parser, arguments, n_trials=1)
     schemes = (chosen.wire,) if chosen.wire else _WIRES
     found = measure(schemes, settings, console)
     for scheme, of_wire in found.items():

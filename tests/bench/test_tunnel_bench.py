@@ -219,6 +219,9 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
         (("--rounds", "0"), "'0': a whole number from 1 on"),
         (("show",), "FILE"),
         (("show", "/nothing.json"), "/nothing.json: No such file or directory"),
+        (("against", "--unconfined", "--rounds", "5"), "--rounds must be 6 or more"),
+        (("lanes", "--rounds", "5"), "--rounds must be 6 or more"),
+        (("lanes", "--seconds", "0"), "--seconds 1 or more"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2_and_says_why(
