@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 DIRECTORY = machine.CHECKOUT / "bench" / "results"
 DOCUMENT = machine.CHECKOUT / "docs" / "performance.md"
+# What crosses is in no prediction that is checked, so its rounds are fewer.
+_CROSSING_MAX = 4
+ROUNDS, SECONDS = 14, 0.6
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,8 +61,12 @@ def _stored(arguments: Sequence[str], console: Console) -> int:
         return _report(stored, console)
     if file.resolve().parent != DIRECTORY:
         raise RuntimeFailure(f"{file}: not in {DIRECTORY}, where documents find it; move it there")
-    tables.into_document(stored, DOCUMENT, f"../bench/results/{file.name}")
+    _into_document(stored, file)
     return 0
+
+
+def _into_document(stored: results.Results, file: Path) -> None:
+    tables.into_document(stored, DOCUMENT, f"../bench/results/{file.name}")
 
 
 def _measure(arguments: Sequence[str], console: Console) -> int:
@@ -67,11 +74,15 @@ def _measure(arguments: Sequence[str], console: Console) -> int:
         prog="python -m bench.model",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: python -m bench.model --rounds 9 (some eight minutes)",
+        epilog="example: python -m bench.model --docs (ten minutes, on an idle machine)",
     )
-    parser.add_argument("--rounds", type=int, default=5, metavar="N")
-    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="of each window")
-    parser.add_argument("--output", type=Path, default=DIRECTORY, metavar="DIR")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
+    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help="of a window")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--output", type=Path, default=DIRECTORY, metavar="DIR")
+    where.add_argument(
+        "--docs", action="store_true", help="put the tables into docs/performance.md as well"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.rounds < 1 or not 0.2 <= chosen.seconds <= 60:
         parser.error("--rounds must be 1 or more, --seconds 0.2 to 60")
@@ -85,6 +96,8 @@ def _measure(arguments: Sequence[str], console: Console) -> int:
     except OSError as error:
         raise RuntimeFailure(f"{file}: the result cannot be stored: {error}") from error
     console.print(f"stored: {file}", soft_wrap=True)
+    if chosen.docs:
+        _into_document(measured, file)
     return _report(measured, console)
 
 
@@ -98,9 +111,8 @@ def _run(n_rounds: int, seconds: float, console: Console) -> results.Results:
         costs, each_round = compared.run(
             lab, Path(directory), n_rounds=n_rounds, seconds=seconds, say=console.print
         )
-        place = Path(directory) / "crossing"
-        place.mkdir()
-        crossing_ns = measure_crossing(Hosts(lab, place), n_rounds * seconds, console.print)
+        hosts = Hosts(lab, Path(directory))
+        crossing_ns = measure_crossing(hosts, min(n_rounds, _CROSSING_MAX) * seconds, console.print)
         facts = machine.describe(lab.congestion_control, load)
     return results.Results(
         date=began.isoformat(timespec="seconds"),
@@ -116,14 +128,13 @@ def _run(n_rounds: int, seconds: float, console: Console) -> results.Results:
 def _report(measured: results.Results, console: Console) -> int:
     for table in (tables.other_machines(measured), tables.comparison(measured)):
         console.print(table.as_table())
-    worst = tables.worst_ratio(measured)
-    is_near = tables.RATIO_MIN <= worst <= tables.RATIO_MAX
+    found = compared.summarise(measured.compared)
     console.print(
-        f"predicted : measured, furthest from 1: {worst:.2f}; "
-        f"{'all' if is_near else 'not all'} within 15 %; a crossing packet costs "
-        f"{measured.costs[0].crossing_ns / 1e3:.2f} µs"
+        f"{tables.verdict(found)} A crossing packet costs "
+        f"{measured.costs[0].crossing_ns / 1e3:.2f} µs.",
+        soft_wrap=True,
     )
-    return 0 if is_near else 1
+    return 0 if all(map(tables.is_near, found)) else 1
 
 
 if __name__ == "__main__":

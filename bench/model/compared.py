@@ -1,8 +1,10 @@
-"""Rounds in which costs are measured, and beside them what they are to predict.
+"""Rounds in which costs are measured, and between them what they are to predict.
 
-In each round, for each wire: the costs with one lane, and then, in another order every round, one
-TCP stream and eight, with one lane and with two. Both ends are on this machine's cores, less those
-that something else was busy with meanwhile.
+In each round, for each wire, all windows one after the other, in the other order every second
+round: those of the costs, which are taken with one lane, and TCP streams, one and eight, with one
+lane and with two. A window that is predicted is beside the one that says most about it, so that
+what slows this machine for some seconds slows both. Both ends are on this machine's cores, less
+those that something else was busy with meanwhile.
 """
 
 from __future__ import annotations
@@ -12,15 +14,26 @@ import statistics
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from bench.tunnel.against import interval
 from fastun.bench.model import grid
-from fastun.bench.model.costs import LOADS, Hosts, costs_of, summed
+from fastun.bench.model.costs import (
+    HALF,
+    LOADS,
+    MANY,
+    SHORT_PACKETS,
+    SMALL,
+    STREAM,
+    Hosts,
+    costs_of,
+    summed,
+)
 from fastun.bench.model.figures import Window, WireCosts
 from fastun.bench.model.prediction import Machine
-from fastun.bench.model.windows import Watch, streams
+from fastun.bench.model.windows import Load, Watch, streams
 from fastun.bench.model.wires import SUPER_PACKET, WIRES
 
 if TYPE_CHECKING:
@@ -32,6 +45,8 @@ N_STREAMS = 8
 N_LANES = 2
 # A veth pair has no speed of its own.
 _NO_NIC_BITS = 1e15
+# Which tunnels of a wire: with one lane, with two, and two tunnels with one lane each.
+_ONE, _TWO, _BOTH = "one lane", "two lanes", "two tunnels"
 
 Say = Callable[[str], None]
 
@@ -47,6 +62,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     predicted_bits_per_second: float
     limit: str
     busy_cores: float
+    predicted_busy_cores: float
+    whole_share: float
 
     @property
     def ratio(self) -> float:
@@ -55,7 +72,10 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one wire, with so many lanes and streams, over all rounds."""
+    """Of one wire, with so many lanes and streams, over all rounds.
+
+    ``low`` to ``high`` holds the true ratio with a confidence of 95 %, if rounds are enough.
+    """
 
     wire: str
     lanes: int
@@ -63,65 +83,102 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     measured_gbit: float
     predicted_gbit: float
     ratio: float
+    low: float
+    high: float
     ratio_min: float
     ratio_max: float
     busy_cores: float
+    predicted_busy_cores: float
+    whole_share: float
+
+
+class _Case(NamedTuple):
+    """A window of a round: a load, and the tunnels that it goes through.
+
+    ``predicted`` has the lanes and the streams of one that is predicted; the others are of costs.
+    """
+
+    tunnels: str
+    load: Load
+    predicted: tuple[int, int] | None = None
+
+
+def _predicted(tunnels: str, n_streams: int) -> _Case:
+    n_lanes = N_LANES if tunnels == _TWO else 1
+    return _Case(tunnels, streams(n_streams), (n_lanes, n_streams))
+
+
+_CROWDED = _Case(_BOTH, HALF)
+#: What is predicted is beside what predicts it.
+CASES = (
+    _predicted(_TWO, 1),
+    _Case(_ONE, STREAM),
+    _predicted(_ONE, 1),
+    _Case(_ONE, SHORT_PACKETS),
+    _predicted(_ONE, N_STREAMS),
+    _Case(_ONE, MANY),
+    _Case(_ONE, SMALL),
+    _CROWDED,
+    _predicted(_TWO, N_STREAMS),
+)
 
 
 def run(
     lab: Lab, directory: Path, *, n_rounds: int, seconds: float, say: Say
 ) -> tuple[list[WireCosts], list[Compared]]:
     """Return the costs, over all rounds, and each round's comparisons. Raises FastunError."""
-    hosts = {}
-    for n_lanes in (1, N_LANES):
-        place = directory / f"{n_lanes}"
-        place.mkdir()
-        hosts[n_lanes] = Hosts(lab, place, suffix=str(n_lanes))
+    one, two, beside = (Hosts(lab, directory, suffix) for suffix in ("1", "2", "3"))
     costs: list[WireCosts] = []
     compared: list[Compared] = []
     for wire in WIRES:
         say(f"{wire.name}: starting")
         with ExitStack() as stack:
-            watches = {
-                n: Watch(stack.enter_context(hosts[n].tunnel(wire, (n, n))))
-                for n in ((1, N_LANES) if wire.has_lanes else (1,))
-            }
+            first = stack.enter_context(one.tunnel(wire))
+            watches = {_ONE: Watch(first)}
+            if wire.has_lanes:
+                second = stack.enter_context(two.tunnel(wire, (N_LANES, N_LANES)))
+                third = stack.enter_context(beside.tunnel(wire))
+                watches |= {_TWO: Watch(second), _BOTH: Watch(first, third)}
             rounds = [_Round(wire, watches, seconds, i) for i in range(n_rounds)]
-            for one in rounds:
-                say(f"{wire.name}: round {one.number + 1}/{n_rounds}")
-                compared += one.take()
-        by_load = zip(*(one.windows for one in rounds), strict=True)
-        costs.append(costs_of(wire, [summed(windows) for windows in by_load]))
+            for each in rounds:
+                say(f"{wire.name}: round {each.number + 1}/{n_rounds}")
+                compared += each.take()
+        costs.append(_over_all(rounds, wire))
     return costs, compared
 
 
 class _Round:
     """One round of a wire; `windows` are those of its costs."""
 
-    def __init__(self, wire: Wire, watches: dict[int, Watch], seconds: float, number: int) -> None:
+    def __init__(self, wire: Wire, watches: dict[str, Watch], seconds: float, number: int) -> None:
         self.number = number
         self.windows: list[Window] = []
+        self.crowded: Window | None = None
         self._wire, self._watches, self._seconds = wire, watches, seconds
 
     def take(self) -> Iterator[Compared]:
-        self.windows = [self._watches[1].take(load, self._seconds) for load in LOADS]
-        costs = costs_of(self._wire, self.windows)
-        cases = [(n_lanes, n) for n_lanes in self._watches for n in (1, N_STREAMS)]
-        first = self.number % len(cases)
-        for n_lanes, n_streams in cases[first:] + cases[:first]:
-            window = self._watches[n_lanes].take(streams(n_streams), self._seconds)
-            yield self._compare(costs, window, n_lanes, n_streams)
+        cases = [case for case in CASES if case.tunnels in self._watches]
+        taken: dict[_Case, Window] = {}
+        for case in cases[:: -1 if self.number % 2 else 1]:
+            taken[case] = self._watches[case.tunnels].take(case.load, self._seconds)
+        self.windows = [taken[_Case(_ONE, load)] for load in LOADS]
+        self.crowded = taken.get(_CROWDED)
+        costs = costs_of(self._wire, self.windows, self.crowded)
+        for case in cases:
+            if case.predicted:
+                yield self._compare(costs, taken[case], *case.predicted)
 
     def _compare(self, costs: WireCosts, window: Window, n_lanes: int, n_streams: int) -> Compared:
-        n_cores = len(os.sched_getaffinity(0)) - window.others_cores
+        n_cores = max(0.01, len(os.sched_getaffinity(0)) - window.others_cores)
         machine = Machine(
-            cores=max(0.01, n_cores),
+            cores=n_cores,
             lanes=n_lanes,
             nic_bits_per_second=_NO_NIC_BITS,
             is_shared=True,
         )
         demand: Demand = "one flow" if n_streams == 1 else "many flows"
-        found = grid.one(self._wire, costs, machine, demand, SUPER_PACKET)
+        share = window.whole_share
+        found = grid.one(self._wire, costs, machine, demand, SUPER_PACKET, whole_share=share)
         return Compared(
             wire=self._wire.name,
             lanes=n_lanes,
@@ -131,7 +188,16 @@ class _Round:
             predicted_bits_per_second=found.bits_per_second,
             limit=found.limit,
             busy_cores=window.cpu_ns / window.seconds / 1e9,
+            predicted_busy_cores=found.busy_cores,
+            whole_share=window.whole_share,
         )
+
+
+def _over_all(rounds: list[_Round], wire: Wire) -> WireCosts:
+    by_load = zip(*(each.windows for each in rounds), strict=True)
+    crowded = [each.crowded for each in rounds if each.crowded]
+    windows = [summed(windows) for windows in by_load]
+    return costs_of(wire, windows, summed(crowded) if crowded else None)
 
 
 def summarise(compared: list[Compared]) -> list[Summary]:
@@ -139,20 +205,27 @@ def summarise(compared: list[Compared]) -> list[Summary]:
     groups: dict[tuple[str, int, int], list[Compared]] = {}
     for each in compared:
         groups.setdefault((each.wire, each.lanes, each.streams), []).append(each)
-    return [
-        Summary(
-            wire=key[0],
-            lanes=key[1],
-            streams=key[2],
-            measured_gbit=statistics.median(one.measured_bits_per_second for one in group) / 1e9,
-            predicted_gbit=statistics.median(one.predicted_bits_per_second for one in group) / 1e9,
-            ratio=statistics.median(one.ratio for one in group),
-            ratio_min=min(one.ratio for one in group),
-            ratio_max=max(one.ratio for one in group),
-            busy_cores=statistics.median(one.busy_cores for one in group),
-        )
-        for key, group in sorted(groups.items(), key=lambda item: _order(item[0]))
-    ]
+    return [_summary(groups[key]) for key in sorted(groups, key=_order)]
+
+
+def _summary(group: list[Compared]) -> Summary:
+    ratios = [one.ratio for one in group]
+    low, high = interval(ratios)
+    return Summary(
+        wire=group[0].wire,
+        lanes=group[0].lanes,
+        streams=group[0].streams,
+        measured_gbit=statistics.median(one.measured_bits_per_second for one in group) / 1e9,
+        predicted_gbit=statistics.median(one.predicted_bits_per_second for one in group) / 1e9,
+        ratio=statistics.median(ratios),
+        low=low,
+        high=high,
+        ratio_min=min(ratios),
+        ratio_max=max(ratios),
+        busy_cores=statistics.median(one.busy_cores for one in group),
+        predicted_busy_cores=statistics.median(one.predicted_busy_cores for one in group),
+        whole_share=statistics.median(one.whole_share for one in group),
+    )
 
 
 def _order(key: tuple[str, int, int]) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from fastun.bench.model.figures import WireCosts
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 from bench.model.compared import summarise
@@ -14,8 +15,10 @@ from fastun.bench.model.wires import SUPER_PACKET, WIRES
 from fastun.errors import RuntimeFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from bench.model.compared import Summary
     from bench.model.results import Results
     from fastun.bench.model.figures import Predicted, WireCosts
     from fastun.bench.model.prediction import Demand
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 RATIO_MIN, RATIO_MAX = 0.85, 1.15
 CORES = (4, 8, 16)
 NIC_GBIT = 100.0
+_WIDTH = 120  # of a line of the document
 _MARKS = "<!-- model: begin -->\n", "<!-- model: end -->\n"
 
 
@@ -32,7 +36,7 @@ def comparison(results: Results) -> Grid:
     """Return the predictions beside what was measured."""
     table = Grid(
         "Goodput by the model and measured, Gbit/s, both ends on this machine",
-        ["wire", "lanes", "streams", "model", "measured", "ratio", "least, most", "busy"],
+        ["wire", "lanes", "streams", "model", "measured", "ratio", "95 %", "whole", "busy"],
     )
     for each in summarise(results.compared):
         table.rows.append(
@@ -43,17 +47,35 @@ def comparison(results: Results) -> Grid:
                 f"{each.predicted_gbit:.2f}",
                 f"{each.measured_gbit:.2f}",
                 f"{each.ratio:.2f}",
-                f"{each.ratio_min:.2f}, {each.ratio_max:.2f}",
-                f"{each.busy_cores:.2f}",
+                f"{each.low:.2f}-{each.high:.2f}",
+                f"{each.whole_share:.2f}",
+                f"{each.predicted_busy_cores:.2f}, {each.busy_cores:.2f}",
             ]
         )
     return table
 
 
-def worst_ratio(results: Results) -> float:
-    """Return the median ratio that is furthest from 1."""
-    ratios = (each.ratio for each in summarise(results.compared))
-    return max(ratios, key=lambda ratio: max(ratio, 1 / ratio))
+def is_near(one: Summary) -> bool:
+    """Return whether a prediction is near enough to what was measured."""
+    return RATIO_MIN <= one.ratio <= RATIO_MAX
+
+
+def verdict(found: Sequence[Summary]) -> str:
+    """Return a sentence that names the predictions that are not near."""
+    far = [
+        f"{each.wire}, {_counted(each.lanes, 'lane')}, {_counted(each.streams, 'stream')} "
+        f"({each.ratio:.2f})"
+        for each in found
+        if not is_near(each)
+    ]
+    if far:
+        n_near = len(found) - len(far)
+        return f"{n_near} of {len(found)} ratios are within 15 % of 1; not: {'; '.join(far)}."
+    return f"All {len(found)} ratios are within 15 % of 1."
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n > 1)}"
 
 
 def other_machines(results: Results) -> Grid:
@@ -107,8 +129,10 @@ def in_document(results: Results, link: str) -> str:
     return (
         f"\nMeasured {results.date[:10]} on {machine.n_cpus} cores of {_article(machine.cpu)} "
         f"([the whole result]({link}),\nload before it {machine.load_average:g}{busy}); "
-        f"medians of {results.n_rounds} rounds, Gbit/s; busy: of these cores, with\n"
-        f"the tunnel and its load:\n\n{first}\n"
+        f"medians of {results.n_rounds} rounds, Gbit/s; ratio: of\nthe model to the measurement "
+        "in each round, with the interval that holds the true one with a confidence\n"
+        "of 95 %; busy: of these cores, with the tunnel and its load:\n\n"
+        f"{first}\n{textwrap.fill(verdict(summarise(results.compared)), _WIDTH)}\n\n"
         f"Each end with so many cores, half as many lanes and a NIC of {NIC_GBIT:g} Gbit/s: Gbit/s "
         f"(what limits it, and\nthe part of what cores and NIC alone would allow):\n\n{second}\n"
     )

@@ -60,7 +60,7 @@ def bench(**options: Any) -> None:
     That one accepts connections from the tunnel only.
 
     With --model: what each stage costs here, and what machines of 1 to 64 cores would carry by
-    that, in under a minute.
+    that, in about a minute.
 
     \b
     Examples:

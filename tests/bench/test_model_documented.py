@@ -40,9 +40,13 @@ def test_many_flows_between_fastun_ends_and_many_peers_use_what_cores_and_nic_al
         for wire in WIRES
         for demand in DEMANDS
     }
-    linear = [(wire, "many peers") for wire in ("secure TCP", "secure UDP", "plain WireGuard")]
-    linear += [(wire, "many flows") for wire in ("secure TCP", "secure UDP")]
-    assert {key: min(parts[key]) for key in linear if min(parts[key]) < 0.9} == {}
+    linear = {
+        (wire, demand): 0.9
+        for wire in ("secure TCP", "secure UDP")
+        for demand in ("many flows", "many peers")
+    }
+    linear["plain WireGuard", "many peers"] = 0.8  # Its tun-readers seal packets one by one.
+    assert {key: min(parts[key]) for key, least in linear.items() if min(parts[key]) < least} == {}
 
 
 def compared(lanes: int, measured: float, predicted: float) -> Compared:
@@ -55,6 +59,8 @@ def compared(lanes: int, measured: float, predicted: float) -> Compared:
         predicted_bits_per_second=predicted,
         limit="cores",
         busy_cores=1.9,
+        predicted_busy_cores=1.8,
+        whole_share=1.0,
     )
 
 
@@ -63,6 +69,14 @@ def test_ratios_are_medians_over_the_rounds_of_each_round_s_ratio() -> None:
     assert [(each.ratio, each.ratio_min, each.ratio_max) for each in one] == [
         (pytest.approx(1.1), 1.0, 2.0)
     ]
+
+
+def test_predictions_that_are_far_off_are_named() -> None:
+    near, far = compared(1, 1e9, 1.1e9), compared(2, 1e9, 1.2e9)
+    assert tables.verdict(summarise([near])) == "All 1 ratios are within 15 % of 1."
+    assert tables.verdict(summarise([near, far])) == (
+        "1 of 2 ratios are within 15 % of 1; not: secure TCP, 2 lanes, 1 stream (1.20)."
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.model import results
 from fastun.bench.model.costs import Hosts
 from fastun.bench.model.grid import CORES
 from fastun.bench.model.prediction import ANSWERS, KERNEL, SINK, SOURCE
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BENCH = (sys.executable, "-m", "fastun", "bench", "--model")
+CHECKED = (sys.executable, "-m", "bench.model")
 NAMES = {wire.name: wire for wire in WIRES}
 
 
@@ -47,19 +50,58 @@ def test_the_costs_of_all_wires_are_measured_and_predict_for_all_machines() -> N
     figures = json.loads(done.stdout)
     assert [each["wire"] for each in figures["wires"]] == list(NAMES)
     for wire in figures["wires"]:
-        assert set(wire["sender"]) == {SOURCE, *SENDING, ANSWERS}
-        assert set(wire["receiver"]) == {KERNEL, *RECEIVING, SINK, ANSWERS}
+        for flows in (wire["one_flow"], wire["many_flows"]):
+            assert set(flows["sender"]) == {SOURCE, *SENDING, ANSWERS}
+            assert set(flows["receiver"]) == {KERNEL, *RECEIVING, SINK, ANSWERS}
+            assert 0 < flows["busy_share"] <= 1
+        assert 1 <= wire["crowding"]["cost"] < 10
         stream = wire["windows"][0]
         for role in (SENDING[0], RECEIVING[1]):
             spent = {**stream["sender_ns"], **stream["receiver_ns"]}
             assert 100 < spent[role] / stream["frames"] < 10e6
         assert stream["packets"] > 20 * stream["frames"]
-        assert 0 < wire["busy_share"] <= 1
     rows = figures["predictions"]
     assert {row["cores"] for row in rows} == set(CORES)
     assert {(row["lanes"], row["nic_gbit_per_second"]) for row in rows} == {(4, 25)}
     assert all(0 < row["bits_per_second"] < 25e9 for row in rows)
     assert "secure TCP: 1 TCP stream" in done.stderr.splitlines()
+
+
+@pytest.mark.alone
+def test_predictions_are_beside_what_was_measured(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*CHECKED, "--rounds", "1", "--seconds", "0.2", "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert (done.returncode in (0, 1), done.stderr) == (True, "")
+    assert re.search(r"^(All|\d+ of) 14 ratios are within 15 % of 1[.;]", done.stdout, re.MULTILINE)
+    found = results.read(next(tmp_path.glob("model-*.json")))
+    assert {each.wire for each in found.costs} == set(NAMES)
+    rows = {(each.wire, each.lanes, each.streams) for each in found.compared}
+    with_lanes = {name for name, wire in NAMES.items() if wire.has_lanes}
+    assert rows == {(name, 1, n) for name in NAMES for n in (1, 8)} | {
+        (name, 2, n) for name in with_lanes for n in (1, 8)
+    }
+    for each in found.compared:
+        assert each.measured_bits_per_second > 1e6
+        assert 0 < each.predicted_busy_cores <= each.cores * 1.001
+
+
+def test_a_window_of_two_tunnels_has_what_both_carried(tmp_path: Path) -> None:
+    wire = NAMES["secure TCP"]
+    with Lab() as lab:
+        pairs = [Hosts(lab, tmp_path, suffix) for suffix in ("1", "2")]
+        with pairs[0].tunnel(wire) as first, pairs[1].tunnel(wire) as second:
+            window = Watch(first, second).take(streams(2), 0.3)
+            of_each = [
+                status_of(tunnel.client).lanes[0].outbound.reader.packets
+                for tunnel in (first, second)
+            ]
+    assert window.packets <= sum(of_each)
+    assert min(of_each) > window.packets / 10
 
 
 def test_an_interrupt_is_a_line_and_leaves_nothing() -> None:

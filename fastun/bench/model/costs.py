@@ -4,7 +4,10 @@
 
 Three loads tell a frame, a packet and a byte apart: a stream in super-packets of some 45 packets,
 one in super-packets of some 120, and small datagrams one by one. The first is a stream as any is,
-so its figures count most where the three do not agree.
+so its figures count most where the three do not agree. Many streams at once cost more, since stages
+sleep and wake more often and caches hold less; they are a load of their own, in the place of the
+first. A second tunnel of one lane, with half of the streams, says what it costs that more lanes
+share the cores: the two have nothing in common but these.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastun.bench.model.figures import Window, WireCosts
+from msgspec import structs
+
+from fastun.bench.model.figures import FlowCosts, Window, WireCosts
 from fastun.bench.model.fit import Sample, fit
-from fastun.bench.model.prediction import ANSWERS, SINK, SOURCE, StageCost
+from fastun.bench.model.prediction import ANSWERS, SINK, SOURCE, Crowding, Frame, StageCost
 from fastun.bench.model.windows import Watch, datagrams, streams
 from fastun.bench.model.wires import WIRES, Wire
 from fastun.bench.protocol import PORT
@@ -37,13 +42,20 @@ if TYPE_CHECKING:
 SERVER, CLIENT = "10.0.0.1/24", "10.0.0.2/24"
 SHORT_MSS = 536
 
+N_MANY = 8
+
 STREAM = streams(1)
+MANY = streams(N_MANY)
+#: In each of two tunnels.
+HALF = streams(N_MANY // 2)
 SHORT_PACKETS = streams(1, mss=SHORT_MSS)
 SMALL = datagrams("small datagrams", [0])
-LOADS = (STREAM, SHORT_PACKETS, SMALL)
+LOADS = (STREAM, MANY, SHORT_PACKETS, SMALL)
 #: How many steps a measurement has: each wire is started and has its loads, and then crossing.
-N_STEPS = 1 + len(WIRES) * (1 + len(LOADS)) + 2
+N_STEPS = 1 + sum(1 + len(LOADS) + wire.has_lanes for wire in WIRES) + 2
 _WEIGHT_OF_STREAM = 10.0
+# More would have more cores carry less.
+_CROWDED_BUSY_MAX = 2.0
 # Two lanes, so with so many ports both kinds are there but for one time in 2,000.
 _PORTS = range(20001, 20013)
 _CROSSING_LANES = 2
@@ -59,7 +71,8 @@ class Hosts:
 
     def __init__(self, lab: Lab, directory: Path, suffix: str = "") -> None:
         """Make both; `directory` takes what gateways write, `suffix` tells several pairs apart."""
-        self._directory = directory
+        self._directory = directory / f"hosts{suffix}"
+        self._directory.mkdir()
         self._n_tunnels = 0
         self._server, self._client = (lab.host(name + suffix) for name in ("server", "client"))
         lab.wire(self._server, self._client, [SERVER], [CLIENT])
@@ -90,31 +103,69 @@ class Hosts:
             yield tunnel
 
 
-def measure(hosts: Hosts, seconds: float, step: Step) -> list[WireCosts]:
-    """Return what the stages cost on all wires. Raises FastunError."""
+def measure(hosts: Hosts, others: Hosts, seconds: float, step: Step) -> list[WireCosts]:
+    """Return what the stages cost on all wires; `others` has the second tunnels. FastunError."""
     measured = []
     for wire in WIRES:
         step(f"{wire.name}: starting")
-        with hosts.tunnel(wire) as tunnel:
+        with ExitStack() as stack:
+            tunnel = stack.enter_context(hosts.tunnel(wire))
             watch = Watch(tunnel)
             windows = []
             for load in LOADS:
                 step(f"{wire.name}: {load.name}")
                 windows.append(watch.take(load, seconds))
-        measured.append(costs_of(wire, windows))
+            crowded = None
+            if wire.has_lanes:
+                step(f"{wire.name}: {HALF.name} in each of two tunnels")
+                second = stack.enter_context(others.tunnel(wire))
+                crowded = Watch(tunnel, second).take(HALF, seconds)
+        measured.append(costs_of(wire, windows, crowded))
     return measured
 
 
-def costs_of(wire: Wire, windows: Sequence[Window]) -> WireCosts:
-    """Return what the stages of a wire cost by windows of all LOADS, in their order."""
-    return WireCosts(
+def costs_of(wire: Wire, windows: Sequence[Window], crowded: Window | None) -> WireCosts:
+    """Return what the stages of a wire cost by windows of all LOADS, in their order.
+
+    `crowded` is one of two tunnels at once.
+    """
+    by_load = dict(zip(LOADS, windows, strict=True))
+    found = WireCosts(
         wire=wire.name,
+        one_flow=_of_flows([by_load[load] for load in (STREAM, SHORT_PACKETS, SMALL)]),
+        many_flows=_of_flows([by_load[load] for load in (MANY, SHORT_PACKETS, SMALL)]),
+        frames=wire.frames,
+        windows=[*windows, *([crowded] if crowded else [])],
+    )
+    return structs.replace(found, crowding=crowding_of(found, crowded)) if crowded else found
+
+
+def crowding_of(costs: WireCosts, crowded: Window) -> Crowding:
+    """Return what a second tunnel changes, by what the first costs alone and a window with both."""
+    alone = costs.of("many flows", crowded.whole_share)
+    frame = Frame(
+        packets=crowded.packets / crowded.frames,
+        bytes=crowded.bytes / crowded.frames,
+        payload_bytes=0,
+        wire_bytes=0,
+    )
+    ends = (*alone.sender.values(), *alone.receiver.values())
+    cost = crowded.cpu_ns / crowded.frames / sum(stage.of(frame) for stage in ends)
+    busy = crowded.busy_share(_n_cores()) / alone.busy_share
+    return Crowding(cost=max(1.0, cost), busy=min(_CROWDED_BUSY_MAX, busy))
+
+
+def _of_flows(windows: Sequence[Window]) -> FlowCosts:
+    return FlowCosts(
         sender=_of_end(windows, [window.sender_ns for window in windows]),
         receiver=_of_end(windows, [window.receiver_ns for window in windows]),
-        busy_share=windows[0].busy_share(len(os.sched_getaffinity(0))),
-        frames=wire.frames,
-        windows=list(windows),
+        busy_share=windows[0].busy_share(_n_cores()),
+        whole_share=windows[0].whole_share,
     )
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _of_end(
@@ -184,6 +235,8 @@ def summed(windows: Sequence[Window]) -> Window:
         received_bytes=int(total(lambda one: one.received_bytes)),
         crossed_packets=int(total(lambda one: one.crossed_packets)),
         others_cores=total(lambda one: one.others_cores) / len(windows),
+        whole_share=total(lambda one: one.whole_share * one.packets)
+        / total(lambda one: one.packets),
         sender_ns=_summed([window.sender_ns for window in windows]),
         receiver_ns=_summed([window.receiver_ns for window in windows]),
     )

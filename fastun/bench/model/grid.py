@@ -22,8 +22,11 @@ Each end is a machine of its own with cores as fast as these, and what sends and
 as well: its time is in the sum of the cores. Small packets come from elsewhere.
 
 Lanes share no memory that is written for each packet, so what one costs does not depend on how many
-there are. Caches, the memory's bandwidth and several sockets are not modelled: a byte is moved some
-eight times at each end, so doubt what is above 40 Gbit/s.
+there are, as long as there is a core for each. Where more lanes share cores, each doubling costs as
+much more as a second tunnel beside the first did here.
+
+Caches of other machines, the memory's bandwidth and several sockets are not modelled: a byte is
+moved some eight times at each end, so doubt what is above 40 Gbit/s.
 
 A NIC has a queue for each core and chooses by connection. Its driver, and putting packets together
 (GRO), cost nothing: a veth pair passes what is sent whole.
@@ -35,7 +38,7 @@ How long softirqs take the kernel samples; on top of which stage they were is a 
 finds the next one asleep does its step as well, as it does of most small packets here.
 
 Stages that wait for each other leave cores idle at times; of any number of cores the part that they
-keep busy is that of these, with one stream.
+keep busy is that of these, with one stream or with many.
 
 A flow is in one lane. Many flows choose by chance, and 1,024 leave no lane empty. Many peers are in
 lanes in turn, and the other ends of theirs are other machines.
@@ -43,7 +46,10 @@ lanes in turn, and the other ends of theirs are other machines.
 What has no answer (the small packets) enters by any queue: of L lanes, L-1 in L cross, and the lane
 that carries it is taken to pay for that.
 
-Nothing is lost, nothing waits for a long path, and clocks do not slow down when all cores are
+Flows that lose packets on UDP have their super-packets split for a while. Of many flows as many do
+so as did here, and one flow as seldom.
+
+Nothing waits for a long path, and clocks do not slow down when all cores are
 busy.
 """
 
@@ -81,13 +87,20 @@ def one(
     machine: Machine,
     demand: Demand,
     frame: str,
+    *,
+    whole_share: float | None = None,
 ) -> Predicted:
-    """Return the prediction for one machine."""
+    """Return the prediction for one machine.
+
+    With `whole_share`, where another part of the packets than was measured is in super-packets.
+    """
+    of_flows = costs.of(demand, whole_share)
     ends = wire.ends(
-        costs.sender,
-        costs.receiver,
+        of_flows.sender,
+        of_flows.receiver,
         crossing_ns=costs.crossing_ns,
-        busy_share=costs.busy_share,
+        busy_share=of_flows.busy_share,
+        crowding=costs.crowding,
     )
     found = predict(ends, costs.frames[frame], machine, demand)
     return Predicted(
@@ -101,4 +114,5 @@ def one(
         bits_per_second=found.bits_per_second,
         limit=found.limit,
         of_linear=found.of_linear,
+        busy_cores=found.busy_cores,
     )

@@ -25,8 +25,8 @@ def measured_model(
     """Measure each load for so long, and predict for the machines of `view`. FastunError."""
     step("two hosts and a veth pair")
     with processors.few() as chosen:
-        hosts = costs.Hosts(lab, directory)
-        measured = costs.measure(hosts, seconds, step)
+        hosts, others = (costs.Hosts(lab, directory, suffix) for suffix in ("", "2"))
+        measured = costs.measure(hosts, others, seconds, step)
         crossing_ns = costs.measure_crossing(hosts, seconds, step)
     wires = [structs.replace(each, crossing_ns=crossing_ns) for each in measured]
     return Model(

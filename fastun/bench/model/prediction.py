@@ -15,11 +15,15 @@ of them is the prediction:
 A flow is in one lane, so flows that choose lanes by chance leave some empty: of L lanes F flows
 fill L (1 - (1 - 1/L)^F) on average. What has no answers enters by any queue and crosses to its
 lane, but for the one in L that is there already.
+
+Where more lanes share a core than where costs were measured, a frame costs more, and the cores are
+busy for more of the time: both by so much with each doubling (`Crowding`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -34,6 +38,9 @@ Demand = Literal["one flow", "many flows", "many peers"]
 DEMANDS: tuple[Demand, ...] = ("one flow", "many flows", "many peers")
 #: How many flows "many" are.
 MANY_FLOWS = 1024
+#: Of lanes that have something to do, counted at each end, how many a core had where costs were
+#: measured: both ends' one lane on two cores.
+LANE_ENDS_A_CORE = 1.0
 
 
 class StageCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +68,21 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     is_answered: bool = True
 
 
+class Crowding(msgspec.Struct, frozen=True, kw_only=True):
+    """What is different where twice as many lanes share a core: times as much, both.
+
+    ``cost`` is what all stages spend on a frame, at least 1; ``busy`` the part of the cores that
+    they keep busy, at most 2.
+    """
+
+    cost: float = 1.0
+    busy: float = 1.0
+
+
+#: As many lanes share a core as where costs were measured.
+NOT_CROWDED = Crowding()
+
+
 class Ends(msgspec.Struct, frozen=True, kw_only=True):
     """What the stages of both ends cost, and in how many lanes one peer may be.
 
@@ -73,6 +95,7 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
     receiver: Mapping[str, StageCost]
     crossing_ns: float = 0.0
     busy_share: float = 1.0
+    crowding: Crowding = NOT_CROWDED
     lanes_sending_max: int = 1
     lanes_receiving_max: int = 1
     has_lanes: bool = True
@@ -91,13 +114,15 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """How much goes through, and the name of what limits it.
 
     ``of_linear`` is its part of what cores and NIC would allow if no stage had to wait for a
-    process of its own.
+    process of its own; ``busy_cores`` are those of the machine, of the busier end's where each has
+    one.
     """
 
     frames_per_second: float
     bits_per_second: float
     limit: str
     of_linear: float
+    busy_cores: float
 
 
 def predict(ends: Ends, frame: Frame, machine: Machine, demand: Demand) -> Prediction:
@@ -105,13 +130,16 @@ def predict(ends: Ends, frame: Frame, machine: Machine, demand: Demand) -> Predi
     _check(machine)
     sides = [_Side(ends, "sender"), _Side(ends, "receiver")]
     limits = {NIC: machine.nic_bits_per_second / (8 * frame.wire_bytes)}
-    needed = [side.needed_ns(frame, machine) for side in sides]
-    for needed_ns in (sum(needed),) if machine.is_shared else needed:
-        _lower(limits, CORES, machine.cores * ends.busy_share, needed_ns)
+    doublings = _doublings([side.n_lanes(machine, demand) for side in sides], machine)
+    cost = ends.crowding.cost**doublings
+    busy_share = min(1.0, ends.busy_share * ends.crowding.busy**doublings)
+    of_ends = [cost * side.needed_ns(frame, machine) for side in sides]
+    needed_ns = sum(of_ends) if machine.is_shared else max(of_ends)
+    _lower(limits, CORES, machine.cores * busy_share, needed_ns)
     linear = min(limits.values())
     for side in sides:
-        for stage, (n_processes, needed_ns) in side.stages(frame, machine, demand).items():
-            _lower(limits, stage, n_processes, needed_ns)
+        for stage, (n_processes, of_stage_ns) in side.stages(frame, machine, demand).items():
+            _lower(limits, stage, n_processes, cost * of_stage_ns)
     limit = min(limits, key=lambda name: limits[name])
     frames = limits[limit]
     return Prediction(
@@ -119,6 +147,7 @@ def predict(ends: Ends, frame: Frame, machine: Machine, demand: Demand) -> Predi
         bits_per_second=8 * frame.payload_bytes * frames,
         limit=limit,
         of_linear=frames / linear,
+        busy_cores=frames * needed_ns / 1e9,
     )
 
 
@@ -126,6 +155,12 @@ def occupied(n_places: float, n_users: float) -> float:
     """Return how many of these places are used on average when each user takes one by chance."""
     empty: float = (1 - 1 / n_places) ** n_users
     return n_places * (1 - empty)
+
+
+def _doublings(n_lanes: Sequence[float], machine: Machine) -> float:
+    """Return how often more lanes share a core than where costs were measured, as a power of 2."""
+    n_here = sum(n_lanes) if machine.is_shared else max(n_lanes)
+    return max(0.0, math.log2(n_here / machine.cores / LANE_ENDS_A_CORE))
 
 
 def _check(machine: Machine) -> None:
@@ -156,7 +191,7 @@ class _Side:
 
         Answers are carried by the workers of the other direction, which always have less to do.
         """
-        n_lanes = self._n_lanes(machine, demand)
+        n_lanes = self.n_lanes(machine, demand)
         n_processes = {
             KERNEL: occupied(max(1.0, machine.cores), n_lanes),
             SOURCE: 1 if demand == "one flow" else MANY_FLOWS,
@@ -183,7 +218,7 @@ class _Side:
     def _lanes_of(self, machine: Machine) -> int:
         return machine.lanes if self._ends.has_lanes else 1
 
-    def _n_lanes(self, machine: Machine, demand: Demand) -> float:
+    def n_lanes(self, machine: Machine, demand: Demand) -> float:
         """Return how many lanes have something to do, on average."""
         n_lanes = self._lanes_of(machine)
         if demand == "many peers":  # They are in the lanes of their slots, in turn.

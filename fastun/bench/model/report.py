@@ -12,6 +12,7 @@ from fastun.bench.model.prediction import (
     ANSWERS,
     DEMANDS,
     KERNEL,
+    NOT_CROWDED,
     SINK,
     SOURCE,
 )
@@ -20,7 +21,7 @@ from fastun.bench.report import filled
 from fastun.bench.stages import RECEIVING, SENDING
 
 if TYPE_CHECKING:
-    from fastun.bench.model.figures import Model, Predicted
+    from fastun.bench.model.figures import Model, Predicted, WireCosts
     from fastun.bench.model.prediction import Demand
 
 _SENDER = (SOURCE, *SENDING)
@@ -49,10 +50,11 @@ def of_model(figures: Model) -> Iterable[Table | str]:
     yield from _if_busy(figures)
     yield ""
     yield "what each stage costs: processor time in µs for 64 KiB of a TCP stream"
-    yield _costs(figures, SUPER_PACKET, (*_SENDER, *_RECEIVER, ANSWERS))
+    yield _costs(figures, SUPER_PACKET, (*_SENDER, *_RECEIVER, ANSWERS), ("one flow", "many flows"))
+    yield _crowding(figures)
     yield ""
     yield "the same for a packet of 64 bytes"
-    yield _costs(figures, SMALL_PACKET, (*SENDING, KERNEL, *RECEIVING))
+    yield _costs(figures, SMALL_PACKET, (*SENDING, KERNEL, *RECEIVING), ("one flow",))
     crossing_us = max((costs.crossing_ns for costs in figures.wires), default=0.0) / 1e3
     yield f"and {crossing_us:.2f} µs for one that crosses from one lane to another"
     yield ""
@@ -86,14 +88,29 @@ def _if_busy(figures: Model) -> Iterable[str]:
         )
 
 
-def _costs(figures: Model, frame: str, stages: Sequence[str]) -> Table:
+def _costs(figures: Model, frame: str, stages: Sequence[str], demands: Sequence[Demand]) -> Table:
     table = _table("wire", *stages)
     for costs in figures.wires:
-        of = costs.frames[frame]
-        ends = (costs.sender, costs.receiver)
-        needed_ns = (sum(end[stage].of(of) for end in ends if stage in end) for stage in stages)
-        table.add_row(costs.wire, *(_three_digits(ns / 1e3) for ns in needed_ns))
+        for demand in demands:
+            first = costs.wire if demand == demands[0] else f"  {demand}"
+            table.add_row(first, *_cells(costs, frame, stages, demand))
     return table
+
+
+def _cells(costs: WireCosts, frame: str, stages: Sequence[str], demand: Demand) -> Iterable[str]:
+    of_flows = costs.of(demand)
+    for stage in stages:
+        ends = (end[stage] for end in (of_flows.sender, of_flows.receiver) if stage in end)
+        yield _three_digits(sum(cost.of(costs.frames[frame]) for cost in ends) / 1e3)
+
+
+def _crowding(figures: Model) -> str:
+    each = ", ".join(
+        f"{costs.wire} {costs.crowding.cost:.2f}"
+        for costs in figures.wires
+        if costs.crowding != NOT_CROWDED
+    )
+    return filled(f"times as much where twice as many lanes share the cores: {each or 1}")
 
 
 def _three_digits(value: float) -> str:

@@ -13,12 +13,13 @@ stage "kernel" there. Where others use the machine, softirqs are theirs by what 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import select
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -97,38 +98,39 @@ class _Look(NamedTuple):
 
 
 class Watch:
-    """Takes windows of one tunnel, whose client sends."""
+    """Takes windows of a tunnel, whose client sends, or of several at once as if they were one."""
 
-    def __init__(self, tunnel: Tunnel) -> None:
-        """Look at `tunnel`, which is up."""
-        self._tunnel = tunnel
-        client = tunnel.client.host
+    def __init__(self, *tunnels: Tunnel) -> None:
+        """Look at `tunnels`, which are up; at least one."""
+        self._tunnels = tunnels
+        client = tunnels[0].client.host
         with client.socket(kind=socket.SOCK_DGRAM) as trial:
             self._charges = client.inside(lambda: cpu_clock.charges_processes(trial, "127.0.0.1"))
         self._threads = cpu_clock.softirq_threads()
 
     def take(self, load: Load, seconds: float) -> Window:
-        """Return a window of `seconds` of this load. RuntimeFailure."""
-        client, server = self._tunnel.client.host, self._tunnel.server.host
-        with _running(client, server, self._tunnel.server.inner_address, load) as pids:
+        """Return a window of `seconds` of this load, in each of the tunnels. RuntimeFailure."""
+        with contextlib.ExitStack() as stack:
+            running = [stack.enter_context(_running(each, load)) for each in self._tunnels]
             time.sleep(WARM_UP_S)
-            before = self._look(*pids)
+            before = self._look(running)
             time.sleep(seconds)
-            after = self._look(*pids)
+            after = self._look(running)
         return self._window(load, before, after)
 
-    def _look(self, source: int, sink: int) -> _Look:
+    def _look(self, running: Sequence[tuple[int, int]]) -> _Look:
+        clients, servers = zip(*((each.client, each.server) for each in self._tunnels), strict=True)
         try:
             return _Look(
                 time.monotonic(),
-                _by_role(status_of(self._tunnel.client)),
-                _by_role(status_of(self._tunnel.server)),
-                cpu_clock.of_process(source),
-                cpu_clock.of_process(sink),
+                _by_role(map(status_of, clients)),
+                _by_role(map(status_of, servers)),
+                sum(cpu_clock.of_process(source) for source, _ in running),
+                sum(cpu_clock.of_process(sink) for _, sink in running),
                 cpu_clock.softirq_ns(),
                 sum(map(cpu_clock.of_process, self._threads)),
                 cpu_clock.machine_ns(),
-                self._tunnel.client.scrape().total(_IN_PLACE, role=SENDING[0]),
+                sum(each.scrape().total(_IN_PLACE, role=SENDING[0]) for each in clients),
             )
         except ProcessLookupError as error:
             raise RuntimeFailure(f"cannot measure processor time: {error}; run again") from error
@@ -152,6 +154,7 @@ class Watch:
             packets=taken.packets - taken.crossed,
             bytes=round(taken.bytes * _once(taken)),
             crossed_packets=taken.crossed,
+            whole_share=_whole_share(taken, opened),
             received_bytes=max(0, opened.bytes - _HEADER_BYTES[load.kind] * opened.frames),
             sender_ns=sender_ns,
             receiver_ns=receiver_ns,
@@ -194,6 +197,16 @@ class Watch:
         )
 
 
+def _whole_share(taken: _Of, opened: _Of) -> float:
+    """Return which part of the packets that were taken in super-packets came in them as well."""
+    if taken.frames == taken.packets:
+        return 0.0
+    single = (opened.frames / opened.packets - taken.frames / taken.packets) / (
+        1 - taken.frames / taken.packets
+    )
+    return min(1.0, max(0.0, 1 - single))
+
+
 def _share_of_ours(before: _Look, after: _Look) -> float:
     """Return which part of what the processors have spent was for the tunnel and its load."""
     machine_ns = after.machine_ns - before.machine_ns
@@ -203,9 +216,9 @@ def _share_of_ours(before: _Look, after: _Look) -> float:
     return min(1.0, ours_ns / machine_ns) if machine_ns else 1.0
 
 
-def _by_role(status: Status) -> dict[str, _Of]:
+def _by_role(statuses: Iterable[Status]) -> dict[str, _Of]:
     totals = {role: _Of() for role in ROLES}
-    for lane in status.lanes:
+    for lane in itertools.chain.from_iterable(status.lanes for status in statuses):
         for direction in (lane.outbound, lane.inbound):
             for stage in (direction.reader, direction.writer):
                 totals[stage.role].add(stage)
@@ -232,9 +245,10 @@ def _once(taken: _Of) -> float:
 
 
 @contextlib.contextmanager
-def _running(client: Host, server: Host, address: str, load: Load) -> Iterator[tuple[int, int]]:
-    """Run a load meanwhile; yield the processes of its source and its sink."""
-    where = (address, str(PORT))
+def _running(tunnel: Tunnel, load: Load) -> Iterator[tuple[int, int]]:
+    """Run a load through a tunnel meanwhile; yield the processes of its source and its sink."""
+    client, server = tunnel.client.host, tunnel.server.host
+    where = (tunnel.server.inner_address, str(PORT))
     with _begun(server, f"sink-{load.kind}", *where) as sink:  # noqa: SIM117 (the order matters)
         with _begun(client, f"source-{load.kind}", *where, *load.of_source) as source:
             yield source, sink

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastun.bench.model.load import PAYLOAD_BYTES
-from fastun.bench.model.prediction import Ends, Frame, StageCost
+from fastun.bench.model.prediction import NOT_CROWDED, Crowding, Ends, Frame, StageCost
 from fastun.native import LANES_MAX
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
         *,
         crossing_ns: float = 0.0,
         busy_share: float = 1.0,
+        crowding: Crowding = NOT_CROWDED,
     ) -> Ends:
         """Return what the model needs of this wire, with what its stages cost."""
         return Ends(
@@ -85,6 +86,7 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
             receiver=receiver,
             crossing_ns=crossing_ns,
             busy_share=busy_share,
+            crowding=crowding,
             lanes_sending_max=self.lanes_sending_max,
             lanes_receiving_max=self.lanes_receiving_max,
             has_lanes=self.has_lanes,

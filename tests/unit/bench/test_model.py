@@ -18,6 +18,7 @@ from fastun.bench.model.prediction import (
     NIC,
     SINK,
     SOURCE,
+    Crowding,
     Ends,
     Frame,
     Machine,
@@ -49,6 +50,7 @@ ends = st.builds(
     receiver=st.fixed_dictionaries(dict.fromkeys(RECEIVER, costs)),
     crossing_ns=ns,
     busy_share=st.floats(0.01, 1),
+    crowding=st.builds(Crowding, cost=st.floats(1, 3), busy=st.floats(0.5, 2)),
     lanes_sending_max=st.sampled_from([1, LANES_MAX]),
     lanes_receiving_max=st.sampled_from([1, LANES_MAX]),
     has_lanes=st.booleans(),
@@ -73,7 +75,8 @@ def test_no_more_than_the_nic_and_all_cores_and_the_limit_has_a_name(
     assert found.bits_per_second == pytest.approx(8 * frame.payload_bytes * found.frames_per_second)
     for side in (e.sender, e.receiver):
         busy = found.frames_per_second * sum(cost.of(frame) for cost in side.values()) / 1e9
-        assert busy <= machine.cores * (1 + 1e-9)
+        assert busy <= found.busy_cores * (1 + 1e-9)
+    assert found.busy_cores <= machine.cores * (1 + 1e-9)
     assert found.limit in {NIC, CORES, KERNEL, SOURCE, SINK, *WORKERS}
     assert 0 < found.of_linear <= 1 + 1e-9
     assert (found.limit in {NIC, CORES}) <= (found.of_linear == pytest.approx(1))
@@ -93,16 +96,45 @@ def test_more_cores_and_a_faster_nic_never_carry_less(
 
 
 @given(ends, frames, machines)
-def test_more_lanes_never_carry_less_of_what_is_answered(
+def test_more_lanes_carry_less_only_because_they_share_cores(
     e: Ends, frame: Frame, machine: Machine
 ) -> None:
     answered = structs.replace(frame, is_answered=True)
+    alone = structs.replace(e, crowding=Crowding())
     for demand in DEMANDS:
         by_lanes = [
-            predict(e, answered, structs.replace(machine, lanes=n), demand).frames_per_second
+            predict(alone, answered, structs.replace(machine, lanes=n), demand).frames_per_second
             for n in (1, 2, 4, 8, 16)
         ]
         assert all(a <= b * (1 + 1e-9) for a, b in itertools.pairwise(by_lanes))
+
+
+@given(ends, frames, machines, demands)
+def test_as_many_lanes_as_cores_do_not_share_any(
+    e: Ends, frame: Frame, machine: Machine, demand: str
+) -> None:
+    n_lanes = machine.lanes * 2 if machine.is_shared else machine.lanes
+    enough = structs.replace(machine, cores=n_lanes)
+    alone = structs.replace(e, crowding=Crowding())
+    found = predict(e, frame, enough, demand)  # type: ignore[arg-type]
+    assert found == predict(alone, frame, enough, demand)  # type: ignore[arg-type]
+
+
+def test_each_doubling_of_the_lanes_on_the_same_cores_costs_as_much_more() -> None:
+    e = structs.replace(EVEN, busy_share=0.8, crowding=Crowding(cost=1.25, busy=1.1))
+    shared = [
+        predict(
+            e,
+            FRAME,
+            Machine(cores=2, lanes=n, nic_bits_per_second=NO_NIC, is_shared=True),
+            "many flows",
+        )
+        for n in (1, 2, 4, 16)
+    ]
+    rates = [each.frames_per_second for each in shared]
+    assert rates[1] / rates[0] == pytest.approx(1.1 / 1.25)
+    assert rates[2] / rates[1] == pytest.approx(1.1 / 1.25)
+    assert [each.busy_cores for each in shared] == pytest.approx([1.6, 1.76, 1.936, 2.0])
 
 
 @given(ends, frames, st.sampled_from(WORKERS))

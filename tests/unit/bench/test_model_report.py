@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from fastun.bench.model import grid
-from fastun.bench.model.costs import LOADS, costs_of, crossing_ns_of, summed
+from fastun.bench.model.costs import LOADS, costs_of, crossing_ns_of, crowding_of, summed
 from fastun.bench.model.figures import Model, Window, WireCosts
 from fastun.bench.model.grid import View
-from fastun.bench.model.prediction import ANSWERS, DEMANDS, KERNEL, SINK, SOURCE
+from fastun.bench.model.prediction import ANSWERS, DEMANDS, KERNEL, NOT_CROWDED, SINK, SOURCE
 from fastun.bench.model.report import of_model
 from fastun.bench.model.wires import SMALL_PACKET, SUPER_PACKET, WIRES
 from fastun.bench.stages import RECEIVING, SENDING
@@ -24,7 +24,14 @@ from fastun.bench.stages import RECEIVING, SENDING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COUNTS = ((30_000, 1_350_000, 1.9e9), (25_000, 3_000_000, 1.6e9), (300_000, 300_000, 2.8e7))
+    from fastun.bench.model.prediction import Demand
+
+COUNTS = (
+    (30_000, 1_350_000, 1.9e9),
+    (24_000, 1_080_000, 1.52e9),
+    (25_000, 3_000_000, 1.6e9),
+    (300_000, 300_000, 2.8e7),
+)
 
 
 def window(number: int, ns_a_frame: float = 10_000.0, **more: float) -> Window:
@@ -43,13 +50,18 @@ def window(number: int, ns_a_frame: float = 10_000.0, **more: float) -> Window:
         received_bytes=int(n_bytes),
         crossed_packets=0,
         others_cores=0.0,
+        whole_share=1.0,
         sender_ns=dict(of(SOURCE, *SENDING, ANSWERS)),
         receiver_ns=dict(of(KERNEL, *RECEIVING, SINK, ANSWERS)),
     )
     return msgspec.structs.replace(found, **more)
 
 
-COSTS = [costs_of(wire, [window(n) for n in range(3)]) for wire in WIRES]
+CROWDED = window(1, 12_000.0)
+COSTS = [
+    costs_of(wire, [window(n) for n in range(len(LOADS))], CROWDED if wire.has_lanes else None)
+    for wire in WIRES
+]
 
 
 def model_of(view: View, costs: list[WireCosts]) -> Model:
@@ -105,7 +117,7 @@ def test_costs_of_a_stream_come_back_as_they_were_measured() -> None:
     """A frame of the stream is 63,333 bytes, and took each stage 10 µs."""
     one = COSTS[0]
     frames, packets, n_bytes = COUNTS[0]
-    for end in (one.sender, one.receiver):
+    for end in (one.one_flow.sender, one.one_flow.receiver):
         for cost in end.values():
             ns = cost.frame_ns + (cost.packet_ns * packets + cost.byte_ns * n_bytes) / frames
             assert ns == pytest.approx(10_000, rel=0.02)
@@ -143,12 +155,56 @@ def test_a_nic_carries_more_than_the_payload_and_not_much_more(wire: object) -> 
 
 
 def test_crossing_is_what_a_packet_costs_more_by_how_many_cross() -> None:
-    stayed = window(2, 1000.0)
-    crossed = window(2, 2000.0, crossed_packets=150_000)
+    stayed = window(3, 1000.0)
+    crossed = window(3, 2000.0, crossed_packets=150_000)
     assert crossing_ns_of(stayed, crossed) == pytest.approx(2000)
-    assert crossing_ns_of(stayed, window(2, 2000.0)) == 0
+    assert crossing_ns_of(stayed, window(3, 2000.0)) == 0
     assert crossing_ns_of(crossed, crossed) == 0
-    assert crossing_ns_of(window(2, 3000.0), crossed) == 0
+    assert crossing_ns_of(window(3, 3000.0), crossed) == 0
+
+
+def test_crowding_is_what_a_frame_costs_more_beside_a_second_tunnel() -> None:
+    """Nine stages of 0.24 s are busy for all of two cores at most, alone or not."""
+    alone = costs_of(WIRES[0], [window(n) for n in range(len(LOADS))], None)
+    found = crowding_of(alone, window(1, 12_000.0))
+    assert found.cost == pytest.approx(1.2, rel=0.02)
+    assert crowding_of(alone, window(1, 8_000.0)).cost == 1
+    idle = window(1, 12_000.0, seconds=100.0)
+    assert crowding_of(alone, idle).busy < 1
+    slow = [window(n, seconds=1000.0) for n in range(len(LOADS))]
+    assert crowding_of(costs_of(WIRES[0], slow, None), window(1)).busy == 2
+
+
+def test_many_flows_have_their_own_costs_and_the_other_loads_in_common() -> None:
+    slower = [window(n, 15_000.0 if n == 1 else 10_000.0) for n in range(len(LOADS))]
+    found = costs_of(WIRES[0], slower, None)
+    of = found.frames[SUPER_PACKET]
+    one, many = (found.of(d).receiver[SINK].of(of) for d in ("one flow", "many peers"))
+    assert many / one == pytest.approx(1.5)
+    assert found.of("many flows") == found.many_flows
+    assert found.crowding == NOT_CROWDED
+
+
+def test_flows_that_lost_packets_cost_as_the_many_do_that_lose_them() -> None:
+    """Here one flow has 0.9 of its packets in super-packets, and many have 0.1."""
+    shares = (0.9, 0.1, 1.0, 0.0)
+    windows = [
+        window(n, 15_000.0 if n == 1 else 10_000.0, whole_share=shares[n])
+        for n in range(len(LOADS))
+    ]
+    costs = costs_of(WIRES[0], windows, None)
+
+    def ns(demand: Demand, whole_share: float | None) -> float:
+        return costs.of(demand, whole_share).receiver[SINK].byte_ns
+
+    one, many = (ns(demand, None) for demand in ("one flow", "many flows"))
+    assert many == pytest.approx(1.5 * one)
+    for demand in DEMANDS:
+        assert ns(demand, 0.9) == ns(demand, 1.0) == pytest.approx(one)
+        assert ns(demand, 0.1) == ns(demand, 0.0) == pytest.approx(many)
+        assert ns(demand, 0.5) == pytest.approx((one + many) / 2)
+    alike = costs_of(WIRES[0], [window(n, whole_share=0.9) for n in range(len(LOADS))], None)
+    assert alike.of("many flows", 0.1) == alike.many_flows
 
 
 def test_windows_of_several_rounds_add_up() -> None:
