@@ -34,7 +34,7 @@ DIRECTORY = machine.CHECKOUT / "bench" / "results"
 DOCUMENT = machine.CHECKOUT / "docs" / "performance.md"
 # What crosses is in no prediction that is checked, so its rounds are fewer.
 _CROSSING_MAX = 4
-ROUNDS, SECONDS = 14, 0.6
+ROUNDS, SECONDS = 22, 0.4
 
 
 def main(arguments: Sequence[str]) -> int:

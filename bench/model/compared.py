@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -109,15 +109,17 @@ def _predicted(tunnels: str, n_streams: int) -> _Case:
 
 
 _CROWDED = _Case(_BOTH, HALF)
+# They tell a frame, a packet and a byte apart, and say little of a stream: not in every round.
+_SEPARATING = (_Case(_ONE, SHORT_PACKETS), _Case(_ONE, SMALL))
+_SEPARATED_EVERY = 3
 #: What is predicted is beside what predicts it.
 CASES = (
     _predicted(_TWO, 1),
     _Case(_ONE, STREAM),
     _predicted(_ONE, 1),
-    _Case(_ONE, SHORT_PACKETS),
+    *_SEPARATING,
     _predicted(_ONE, N_STREAMS),
     _Case(_ONE, MANY),
-    _Case(_ONE, SMALL),
     _CROWDED,
     _predicted(_TWO, N_STREAMS),
 )
@@ -139,34 +141,45 @@ def run(
                 second = stack.enter_context(two.tunnel(wire, (N_LANES, N_LANES)))
                 third = stack.enter_context(beside.tunnel(wire))
                 watches |= {_TWO: Watch(second), _BOTH: Watch(first, third)}
-            rounds = [_Round(wire, watches, seconds, i) for i in range(n_rounds)]
-            for each in rounds:
-                say(f"{wire.name}: round {each.number + 1}/{n_rounds}")
-                compared += each.take()
-        costs.append(_over_all(rounds, wire))
+            rounds = _Rounds(wire, watches, seconds)
+            for number in range(n_rounds):
+                say(f"{wire.name}: round {number + 1}/{n_rounds}")
+                compared += rounds.take(number)
+        costs.append(rounds.costs())
     return costs, compared
 
 
-class _Round:
-    """One round of a wire; `windows` are those of its costs."""
+class _Rounds:
+    """The rounds of a wire, and all windows that they have taken."""
 
-    def __init__(self, wire: Wire, watches: dict[str, Watch], seconds: float, number: int) -> None:
-        self.number = number
-        self.windows: list[Window] = []
-        self.crowded: Window | None = None
+    def __init__(self, wire: Wire, watches: dict[str, Watch], seconds: float) -> None:
         self._wire, self._watches, self._seconds = wire, watches, seconds
+        self._taken: dict[_Case, list[Window]] = {}
 
-    def take(self) -> Iterator[Compared]:
-        cases = [case for case in CASES if case.tunnels in self._watches]
-        taken: dict[_Case, Window] = {}
-        for case in cases[:: -1 if self.number % 2 else 1]:
-            taken[case] = self._watches[case.tunnels].take(case.load, self._seconds)
-        self.windows = [taken[_Case(_ONE, load)] for load in LOADS]
-        self.crowded = taken.get(_CROWDED)
-        costs = costs_of(self._wire, self.windows, self.crowded)
+    def take(self, number: int) -> Iterator[Compared]:
+        """Take a round; yield its comparisons."""
+        cases = [
+            case
+            for case in CASES
+            if case.tunnels in self._watches
+            and (case not in _SEPARATING or number % _SEPARATED_EVERY == 0)
+        ]
+        for case in cases[:: -1 if number % 2 else 1]:
+            window = self._watches[case.tunnels].take(case.load, self._seconds)
+            self._taken.setdefault(case, []).append(window)
+        latest = {case: windows[-1] for case, windows in self._taken.items()}
+        costs = self._costs_of(latest)
         for case in cases:
             if case.predicted:
-                yield self._compare(costs, taken[case], *case.predicted)
+                yield self._compare(costs, latest[case], *case.predicted)
+
+    def costs(self) -> WireCosts:
+        """Return the costs over all rounds."""
+        return self._costs_of({case: summed(windows) for case, windows in self._taken.items()})
+
+    def _costs_of(self, taken: Mapping[_Case, Window]) -> WireCosts:
+        windows = [taken[_Case(_ONE, load)] for load in LOADS]
+        return costs_of(self._wire, windows, taken.get(_CROWDED))
 
     def _compare(self, costs: WireCosts, window: Window, n_lanes: int, n_streams: int) -> Compared:
         n_cores = max(0.01, len(os.sched_getaffinity(0)) - window.others_cores)
@@ -191,13 +204,6 @@ class _Round:
             predicted_busy_cores=found.busy_cores,
             whole_share=window.whole_share,
         )
-
-
-def _over_all(rounds: list[_Round], wire: Wire) -> WireCosts:
-    by_load = zip(*(each.windows for each in rounds), strict=True)
-    crowded = [each.crowded for each in rounds if each.crowded]
-    windows = [summed(windows) for windows in by_load]
-    return costs_of(wire, windows, summed(crowded) if crowded else None)
 
 
 def summarise(compared: list[Compared]) -> list[Summary]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from fastun.status.reply import Stage, Status
 
 # TCP inside has found its speed, and so have the workers.
-WARM_UP_S = 0.4
+WARM_UP_S = 0.3
 _BEGIN_S = 10.0
 _LOAD = (sys.executable, "-m", "fastun.bench.model.load")
 _IN_PLACE = "fastun_in_place_packets_total"
