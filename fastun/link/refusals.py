@@ -120,7 +120,7 @@ class Refusals:
             peer=slotted.peer.name,
             remote=remote,
             behind_s=round(behind_s),
-            its_clock=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(its_s)),
+            its_clock=tai64n.to_text(timestamp),
         )
         text = f"the peer's clock is {behind_s:.0f} s behind that of its last handshake"
         ahead_s = its_s + behind_s - time.time()

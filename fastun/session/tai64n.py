@@ -39,3 +39,14 @@ def to_unix_s(timestamp: bytes) -> float:
         int.from_bytes(timestamp[8:], "big"),
     )
     return seconds - _EPOCH + nanoseconds / _NS_PER_SECOND
+
+
+def to_text(timestamp: bytes) -> str:
+    """Return 12 bytes as UTC, for people.
+
+    Whoever sent them has chosen them: most of what 12 bytes can say is in no calendar.
+    """
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(to_unix_s(timestamp)))
+    except (OverflowError, OSError, ValueError):
+        return "no date"

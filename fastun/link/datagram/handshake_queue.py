@@ -67,15 +67,19 @@ class HandshakeQueue:
 
     def _work(self) -> None:
         """Work off some of the queue; the rest after others have had their turn."""
-        self._is_working = False  # whatever happens below, the next message begins anew
+        self._is_working = False
         until_s = time.monotonic() + TURN_S
-        while self._queue and time.monotonic() < until_s:
-            address, message = self._queue.popleft()
-            self._count_down(source_of_address(address.host))
-            try:
-                self._deliver(messages.type_of(message), address, message)
-            except HandshakeError as error:
-                self._log.debug("handshake refused", remote=str(address), reason=str(error))
-            except OSError as error:
-                self._log.debug("cannot answer", remote=str(address), error=error.strerror)
-        self._go_on()
+        try:
+            while self._queue and time.monotonic() < until_s:
+                self._work_off(*self._queue.popleft())
+        finally:  # whatever has happened: none of the others waits for the next that comes
+            self._go_on()
+
+    def _work_off(self, address: UdpAddress, message: bytes) -> None:
+        self._count_down(source_of_address(address.host))
+        try:
+            self._deliver(messages.type_of(message), address, message)
+        except HandshakeError as error:
+            self._log.debug("handshake refused", remote=str(address), reason=str(error))
+        except OSError as error:
+            self._log.debug("cannot answer", remote=str(address), error=error.strerror)

@@ -130,6 +130,25 @@ def test_a_clock_that_was_ahead_and_is_right_is_named_with_the_command_that_help
     assert text.endswith("lets it in")
 
 
+@pytest.mark.parametrize(
+    "stamp",
+    [b"\xff" * 11 + b"\xfe", b"\xf0" * 12, bytes(11) + b"\1", b"\x40" + bytes(11), b"\x7f" * 12],
+)
+def test_a_time_that_is_in_no_calendar_is_refused_like_any_that_is_old(
+    server: Server, stamp: bytes
+) -> None:
+    initiations = [
+        noise.initiate(CLIENT, SERVER.public, timestamp=then)[0] for then in (b"\xff" * 12, stamp)
+    ]
+    server.exchange.admit(initiations[0], REMOTE)
+    with pytest.raises(HandshakeError) as refused:
+        server.exchange.admit(initiations[1], REMOTE)
+    assert refused.value.reason is Refusal.REPLAYED_TIMESTAMP
+    if stamp < b"\xff" * 8:
+        assert server.ant.errors.last is not None
+        assert server.ant.errors.last.reason is Reason.OLD_TIMESTAMP
+
+
 def test_one_that_was_overtaken_or_copied_on_the_way_is_ordinary(server: Server) -> None:
     server.hear()
     server.now.s += 5

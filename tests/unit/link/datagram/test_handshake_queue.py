@@ -132,3 +132,11 @@ def test_others_have_their_turn_between_handshakes(monkeypatch: pytest.MonkeyPat
 
     asyncio.run(asyncio.wait_for(put_all(), 5))
     assert turns == [0, 1, 2]
+
+
+def test_what_nothing_foresaw_of_one_message_keeps_none_of_the_others() -> None:
+    """None comes behind them, which would have the queue worked off."""
+    office = Office()
+    office.failures += [OverflowError("a time that is no date")] * 2
+    office.work(*(initiation() for _ in range(3)))
+    assert len(office.delivered) == 3
