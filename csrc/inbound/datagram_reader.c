@@ -1,12 +1,15 @@
 #define _GNU_SOURCE
 #include "inbound/datagram_reader.h"
 
+#include <string.h>
+
 #include "inbound/datagram_batch.h"
 #include "inbound/message_in.h"
 
 static enum step forward(struct link_reader *reader, const struct arrival *arrival,
                          const uint8_t *message, size_t length);
 static bool is_from_inside(const struct link_reader *reader, const struct udp_address *sender);
+static bool is_from_nowhere(const struct udp_address *sender);
 
 enum step datagrams_read(struct link_reader *reader, unsigned socket_index) {
     int n =
@@ -42,10 +45,10 @@ enum step datagrams_drain(struct link_reader *reader) {
 
 static enum step forward(struct link_reader *reader, const struct arrival *arrival,
                          const uint8_t *message, size_t length) {
-    if (is_from_inside(reader, arrival->endpoint)) {
-        message_drop(reader, DROP_link_reader_inside_tunnel, length);
-        return STEP_MORE;
-    }
+    if (is_from_inside(reader, arrival->endpoint))
+        return message_drop(reader, DROP_link_reader_inside_tunnel, length);
+    if (is_from_nowhere(arrival->endpoint))
+        return message_drop(reader, DROP_link_reader_no_sender, length);
     return message_forward(reader, arrival, message, length);
 }
 
@@ -53,4 +56,11 @@ static enum step forward(struct link_reader *reader, const struct arrival *arriv
  * endpoint inside the tunnel. */
 static bool is_from_inside(const struct link_reader *reader, const struct udp_address *sender) {
     return reader->device_index != 0 && sender->local_zone == reader->device_index;
+}
+
+/* Port 0 and the unspecified address are no place to answer to. Whoever is on the path can make any
+ * authentic datagram come from there: it is not to be its peer's endpoint. */
+static bool is_from_nowhere(const struct udp_address *sender) {
+    static const uint8_t unspecified[sizeof sender->address];
+    return sender->port == 0 || memcmp(sender->address, unspecified, sizeof unspecified) == 0;
 }

@@ -106,6 +106,7 @@
     X(link_reader, same_peer, "for an address that is behind its sender itself")                   \
     X(link_reader, hairpin_full, "for another peer of a TAP device, and the ring to it is full")   \
     X(link_reader, inside_tunnel, "a datagram that arrived through the tunnel itself")             \
+    X(link_reader, no_sender, "a datagram from port 0 or no address, where nothing can be sent")   \
     X(link_reader, not_ecn_capable,                                                                \
       "the path is congested (outer CE), and the packet's sender does not understand marks")       \
     X(link_reader, not_permitted, "to a destination that the peer may not reach")                  \

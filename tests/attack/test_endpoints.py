@@ -19,9 +19,13 @@ from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import PORT, UDP_PORT, add_peer
 from fastun.session import keys, noise
-from tests.support.roaming_client import RoamingClient
+from tests.fault.test_server_restart import restart
+from tests.fault.test_udp_flood import raw_socket
+from tests.support.roaming_client import RoamingClient, udp_packet
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastun.lab.host import Host
     from fastun.lab.tunnel import GatewayProcess, Transport
     from tests.conftest import StartTunnel
@@ -98,6 +102,29 @@ def test_a_client_that_comes_from_inside_the_tunnel_moves_no_endpoint(tunnel: St
     assert n_came == N_PINGS
     assert not logged(pair.server, "roamed")
     assert pings(pair.client.host, pair.server.inner_address) == N_PINGS
+
+
+def test_who_is_on_the_path_leads_no_endpoint_to_port_0_nor_spoils_what_is_remembered(
+    tunnel: StartTunnel, tmp_path: Path
+) -> None:
+    """What is authentic can be sent on from any port; the last places of all are in one file."""
+    pair = tunnel(transport="udp")
+    server, host = pair.server, pair.client.host
+    file = add_peer(server, "caught", "10.0.0.1", "udp")
+    time.sleep(1.2)  # the server looks at its directory each second
+    with RoamingClient(host, file, "10.0.0.1") as client, raw_socket(host) as path:
+        packet = udp_packet("10.0.0.2", "10.0.0.1", UDP_PORT, client.seal())
+        path.sendto(packet[:20] + bytes(2) + packet[22:], ("10.0.0.1", 0))
+        wait_until(lambda: dropped(server, "no_sender") == 1, "it is dropped")
+        pings(server.host, client.inner)
+        client.socket.setblocking(False)
+        n_came = sum(len(message) > PING_BYTES for message in iter(client.received, b""))
+    assert server.stop() == 0
+    again = restart(pair, tmp_path, "udp")
+    wait_until(lambda: bool(logged(again, "calling the clients that were here")), "it calls")
+    assert again.stop() == 0
+    assert not logged(again, "damaged")
+    assert n_came == N_PINGS
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,14 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "test_datagram_reader",
         ("datagram_reader.c:forward", "what comes by our device is dropped",
-         "    if (is_from_inside(reader, arrival->endpoint)) {", "    if (0) {"),
+         "    if (is_from_inside(reader, arrival->endpoint))", "    if (0)"),
+    ),
+    *table(
+        "test_no_sender",
+        ("datagram_reader.c:forward", "what comes from nowhere is dropped",
+         "    if (is_from_nowhere(arrival->endpoint))", "    if (0)"),
+        ("is_from_nowhere", "port 0 is nowhere",
+         "return sender->port == 0 || ", "return "),
     ),
     *table(
         "test_link_queue",

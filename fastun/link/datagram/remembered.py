@@ -204,7 +204,9 @@ class RememberedEndpoints:
 
     def _places(self) -> list[_Place]:
         known = [peer for slot, peer in self._peers.by_slot.items() if self._is_kept(slot, peer)]
-        return [self._place(peer) for peer in known]
+        places = [self._place(peer) for peer in known]
+        # One without a port, its own or of a socket that is closed, would spoil the whole file.
+        return [place for place in places if place.port and place.via]
 
     def _place(self, udp_peer: UdpPeer) -> _Place:
         address, key = udp_peer.address, udp_peer.slotted.peer.public_key

@@ -243,6 +243,25 @@ def test_a_damaged_file_is_reported_and_replaced(
     assert len(codec.unpack(kept(tmp_path).read_bytes(), list[Any], 1000)) == 1
 
 
+@pytest.mark.parametrize("what", ["port", "via"])
+def test_a_client_without_a_port_to_be_called_at_spoils_no_ones_place(
+    tmp_path: Path, what: str
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        udp_peer = pair.server.sessions._peers.by_slot[0]  # noqa: SLF001
+        memory = memory_of(pair.server, tmp_path)
+        assert len(memory._places()) == 1  # noqa: SLF001
+        if what == "port":
+            udp_peer.address = UdpAddress(pair.client.address.host, 0, socket_index=1)
+        else:  # its socket is closed
+            memory._sockets.port_of = lambda _: 0  # type: ignore[method-assign]  # noqa: SLF001
+        assert memory._places() == []  # noqa: SLF001
+
+    run(claim())
+
+
 @pytest.mark.parametrize(
     "host",
     ["224.0.0.1", "0.0.0.0", "ff02::1", "::", "no address", "192.0.2.0/24", ""],  # noqa: S104
