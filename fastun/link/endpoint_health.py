@@ -71,6 +71,8 @@ class EndpointHealth:
         now_s = clock.boottime_s()
         self._left = {each: s for each, s in self._left.items() if s > now_s}  # no other is kept
         self._left[host] = now_s + seconds
+        if len(self._left) > REMEMBERED_MAX:
+            del self._left[next(iter(self._left))]
 
     def return_to(self, host: Host) -> None:
         """Note that it takes clients again."""

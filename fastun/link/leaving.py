@@ -23,6 +23,9 @@ from fastun.link.drain_messages import DRAIN_MAX_S, Drain, DrainTaken
 from fastun.session import clock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastun.host.sockets.address import EndpointAddress
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.endpoint_health import Host
     from fastun.link.link import Link
@@ -54,7 +57,7 @@ class Leaving:
     def __init__(self, owner: LeavingOwner) -> None:
         """Begin without having been asked."""
         self._owner = owner
-        self._said: set[tuple[int, Host]] = set()  # links, and where they led: the log has it
+        self._said: dict[int, Host] = {}  # by link, where it led: the log has it
         self._again_s: dict[int, float] = {}  # by slot
         self._asked = asyncio.Event()
         self._log = log.get("drain")
@@ -91,12 +94,12 @@ class Leaving:
 
     def _take(self, link: Link, drain: Drain) -> None:
         health, host = self._owner.outside.health, self._owner.links.host_of(link)
-        if host is None:
+        if host is None or self._is_of_others(link, host):
             return
         if drain.drain == 0:
             health.return_to(host)
-            if (link.id, host) in self._said:
-                self._said.discard((link.id, host))
+            if self._said.get(link.id) == host:
+                del self._said[link.id]
                 self._say(link, "the server is not drained any more")
             return
         health.leave(host, min(drain.drain, DRAIN_MAX_S))
@@ -104,10 +107,28 @@ class Leaving:
         answer = drain_messages.encode(DrainTaken(drain.number, has_elsewhere))
         link.lane.send("tun-reader", SendControl(link.slot, answer))
         what = "trying the other endpoints" if has_elsewhere else "there is no other endpoint"
-        if (link.id, host) not in self._said:
-            self._said.add((link.id, host))
+        if self._said.get(link.id) != host:
+            living = {each.id for each in self._owner.links.by_slot.values()}
+            self._said = {id_: said for id_, said in self._said.items() if id_ in living}
+            self._said[link.id] = host
             self._say(link, f"the server is drained and asks to be left; {what}")
         self._asked.set()
+
+    def _is_of_others(self, link: Link, host: Host) -> bool:
+        """Return whether the address is an endpoint of other servers, and none of this one.
+
+        A server is where its datagrams say that they come from, which it can forge.
+        """
+        of_link = {
+            link.slot: {place.host for place in self._places(link)}
+            for link in self._owner.links.by_slot.values()
+        }
+        own = of_link.pop(link.slot, set())
+        return host not in own and any(host in others for others in of_link.values())
+
+    def _places(self, link: Link) -> Iterator[EndpointAddress]:
+        known = self._owner.outside.names.known
+        return (place for each in link.slotted.peer.endpoints for place in known(each))
 
     def _say(self, link: Link, event: str) -> None:
         self._log.info(event, peer=link.peer_name, remote=link.remote)

@@ -87,6 +87,18 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "os.link(temporary, path)", "os.replace(temporary, path)"),
     ),
     *table(
+        "unit/link/stream/test_half_open",
+        ("_look", "a flood of SYNs is looked up in part",
+         "min(LOOKED_AT, len(of_each))", "len(of_each)"),
+    ),
+    *table(
+        "unit/link/test_drain",
+        ("EndpointHealth.leave", "few that are left are remembered",
+         "if len(self._left) > REMEMBERED_MAX:", "if False:"),
+        ("Leaving._take", "a server speaks of itself alone",
+         "if host is None or self._is_of_others(link, host):", "if host is None:"),
+    ),
+    *table(
         "unit/link/stream/test_framing",
         ("receive", "a length of 0 is refused",
          "if not 0 < length <= bytes_max:", "if not 0 <= length <= bytes_max:"),

@@ -15,7 +15,7 @@ from fastun.lane.messages import SendControl
 from fastun.link import drain_messages, draining
 from fastun.link.drain_messages import DRAIN_MAX_S, Drain, DrainTaken
 from fastun.link.draining import Draining
-from fastun.link.endpoint_health import EndpointHealth
+from fastun.link.endpoint_health import REMEMBERED_MAX, EndpointHealth
 from fastun.link.hello import Ability
 from fastun.link.leaving import Leaving
 from fastun.session import clock
@@ -150,6 +150,7 @@ class Client:
         self.at = IPv4Address(A)
         self.health = EndpointHealth()
         self.link = link(0, self.lane, hosts=hosts)
+        self.links = {0: self.link}
         self.tried: list[int] = []
         datagrams = SimpleNamespace(
             is_current=lambda slot, index: (slot, index) == (0, INDEX), doubt=self.tried.append
@@ -158,7 +159,7 @@ class Client:
             cast(
                 "Any",
                 SimpleNamespace(
-                    links=SimpleNamespace(by_slot={0: self.link}, host_of=lambda _: self.at),
+                    links=SimpleNamespace(by_slot=self.links, host_of=lambda _: self.at),
                     outside=SimpleNamespace(names=KnownNames().names(), health=self.health),
                     datagrams=datagrams,
                     sessions=None,
@@ -209,6 +210,32 @@ def test_a_client_stays_away_for_an_hour_at_most_and_comes_back_when_it_may(
     client.hear(60)
     assert client.hear(0) == []
     assert not client.health.is_left(IPv4Address(A))
+
+
+def test_what_a_server_says_under_ever_new_addresses_is_kept_of_a_few_of_them() -> None:
+    client = Client(A, B)
+    for n in range(3 * REMEMBERED_MAX):
+        client.at = IPv4Address("198.18.0.0") + n
+        client.hear(DRAIN_MAX_S)
+    n_left = sum(
+        client.health.is_left(IPv4Address("198.18.0.0") + n) for n in range(3 * REMEMBERED_MAX)
+    )
+    assert n_left == REMEMBERED_MAX
+    assert client.health.is_left(client.at)  # the newest
+    assert len(client.leaving._said) == 1  # noqa: SLF001 (nothing else shows what is kept)
+
+
+def test_a_server_that_forges_anothers_address_has_no_one_leave_that_one() -> None:
+    client, other = Client(A), "192.0.2.9"
+    beside = link(1, client.lane, hosts=(other,))
+    client.links[1] = beside
+    client.at = IPv4Address(other)
+    assert client.hear(60) == []
+    assert not client.health.is_left(IPv4Address(other))
+    beside.slotted.peer.endpoints = client.link.slotted.peer.endpoints  # both are there
+    client.at = IPv4Address(A)
+    assert len(client.hear(60)) == 1
+    assert client.health.is_left(IPv4Address(A))
 
 
 def test_a_client_is_not_drained() -> None:

@@ -65,6 +65,24 @@ def test_routes_make_way_for_one_client_of_many_which_is_enough_for_its_network(
     assert n_asked > 1
 
 
+def test_of_a_flood_of_syns_from_made_up_addresses_some_are_looked_up_each_time() -> None:
+    asked: set[str] = set()
+
+    def holds(sockaddr: tuple[str, int]) -> bool:
+        asked.add(sockaddr[0])
+        return False
+
+    inside: Any = Inside()
+    inside.holds_stream = holds
+    one = ip_address("192.0.2.1")  # many connections of one are one source
+    flood = {(ip_address("198.18.0.0") + n, 5000) for n in range(4096)}
+    half_open._look(inside, flood | {(one, port) for port in range(4096)})  # noqa: SLF001
+    assert len(asked) == half_open.LOOKED_AT
+    for _ in range(1000):  # whichever it is, its turn comes
+        half_open._look(inside, flood)  # noqa: SLF001
+    assert len(asked) > 4000
+
+
 def test_without_routes_to_the_device_the_kernel_is_not_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
