@@ -29,7 +29,7 @@ SIZE = "100MB"
     "--peer",
     metavar="NAME",
     shell_complete=peer_names,
-    help="Only what is from or to this peer.",
+    help="Only packets from or to this peer.",
 )
 @click.option(
     "--stage",
@@ -52,7 +52,7 @@ SIZE = "100MB"
     default=SIZE,
     show_default=True,
     metavar="SIZE",
-    help="End when so much was written.",
+    help="End when this much has been written.",
 )
 @click.option(
     "--snaplen",
@@ -79,8 +79,8 @@ def capture(
     Stages: 'device' has what is read from the device and written to it; 'sealed' the messages as
     they are on the link; 'opened' what came out of messages, before it is checked. A packet that
     was dropped has the reason as a comment. Ends after 60 seconds or 100 MB unless given otherwise,
-    or by Ctrl-C. Packets do not wait for a capture: it counts what it could not take. Keys are not
-    in it.
+    or by Ctrl-C. Traffic never waits for a capture: it counts the packets that it was too slow for.
+    It contains no keys.
 
     \b
     Examples:

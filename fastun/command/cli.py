@@ -59,6 +59,8 @@ def cli() -> None:
     Packets:            fastun capture
     Host check:         fastun doctor
     Throughput:         fastun bench
+    As a service:       fastun install-service NAME
+    Several gateways:   fastun fleet, fastun drain
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
 
 
@@ -165,14 +167,14 @@ def status(
     "--pid",
     type=click.IntRange(min=1),
     metavar="PID",
-    help="The gateway of this process, as a service manager knows it.",
+    help="The gateway with this process ID, for service managers.",
 )
 def reload(interface: str | None, run_dir: Path, pid: int | None) -> None:
-    """Have a running gateway apply changes of its file.
+    """Have a running gateway apply changes to its file.
 
-    Waits until it is in effect, and prints a line for each change, and one for each field that
-    needs a restart. Sessions go on. A fault in the file changes nothing; its line is shown, with
-    exit code 2. SIGHUP to a gateway without a terminal does the same.
+    Waits until they are in effect, and prints a line for each change and one for each field that
+    needs a restart. Sessions go on. If the file has a fault, nothing changes, and its line is
+    shown, with exit code 2. SIGHUP to a gateway without a terminal does the same.
 
     \b
     Examples:

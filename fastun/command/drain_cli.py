@@ -18,16 +18,18 @@ from fastun.command.options import NumberRange, gateway_option, run_dir_option
     metavar="SECONDS",
     help="End after so long, even if peers are still connected.",
 )
-@click.option("--no-wait", is_flag=True, help="Begin, and do not wait for the end.")
-@click.option("--cancel", is_flag=True, help="Let peers stay, and others connect again.")
+@click.option("--no-wait", is_flag=True, help="Begin, and return without waiting for the end.")
+@click.option(
+    "--cancel", is_flag=True, help="Cancel a drain: peers stay, and others may connect again."
+)
 def drain(
     interface: str | None, run_dir: Path, timeout: float, *, no_wait: bool, cancel: bool
 ) -> None:
-    """Have a server's peers go to other gateways, then end it.
+    """Move a server's peers to other gateways, then end it.
 
-    No new peer connects. Those that are connected and have another endpoint connect to that first,
-    so no connection inside the tunnel is lost. The server ends with exit code 0 when no peer is
-    left, or when the time has passed. Shows how far that is; Ctrl-C cancels it.
+    No new peer can connect. A connected peer that has another endpoint connects there first, so no
+    connection inside the tunnel is lost. The server ends with exit code 0 when no peer is left, or
+    when the time has passed. Shows its progress; Ctrl-C cancels the drain.
 
     \b
     Examples:

@@ -13,8 +13,8 @@ _url = click.argument("url")
 def fleet() -> None:
     """Set up one peer directory for several gateways.
 
-    It is in PostgreSQL. The URL is libpq's, without a password: that is in a passfile or a
-    service file.
+    The directory is in PostgreSQL. The URL is libpq's, without a password, which belongs in a
+    passfile or a service file.
 
     \b
     Examples:
@@ -48,9 +48,8 @@ def prepare(url: str) -> None:
 def join(url: str, state: Path) -> None:
     """Move this server's peers to the fleet.
 
-    Its commands change the fleet's directory from then on. All are moved, or on a conflict
-    none. Then set fleet.directory in the configuration and restart
-    the gateway.
+    If one conflicts, none is moved. From then on, this server's commands change the fleet's
+    directory. Then set fleet.directory in the configuration and restart the gateway.
 
     \b
     Examples:
@@ -66,8 +65,8 @@ def join(url: str, state: Path) -> None:
 def leave(state: Path) -> None:
     """Make the fleet's peers this server's own.
 
-    They are those of the copy on this host. The directory stays as it is. Remove fleet.directory
-    from the configuration, and restart the gateway.
+    They are taken from the copy on this host; the fleet's directory stays as it is. Then remove
+    fleet.directory from the configuration and restart the gateway.
 
     \b
     Examples:

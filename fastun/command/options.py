@@ -141,7 +141,7 @@ _TUNNEL_OPTIONS = (
     click.option(
         "--masquerade",
         is_flag=True,
-        help="With --forward: what leaves this host has its address, so answers come back.",
+        help="With --forward: send peers' packets with this host's address, so answers come back.",
     ),
     click.option(
         "--hooks",

@@ -16,13 +16,13 @@ from fastun.command.server_state import server_options
 @click.option(
     "--reset-timestamp",
     is_flag=True,
-    help="In a fleet: let it connect though its clock was ahead before and is right now.",
+    help="In a fleet: let it connect again after its clock was ahead for a time.",
 )
 @server_options
 def set_(name: str, state: Path, given: Given, reset_timestamp: bool) -> None:
-    """Change what is given of one peer, and nothing else.
+    """Change the given settings of a peer, and nothing else.
 
-    The networks and endpoints given replace those before; 'none' removes them.
+    Networks and endpoints replace the old ones; 'none' removes them.
 
     \b
     Examples:
@@ -103,9 +103,9 @@ def rekey(
     file_format: str,
     state: Path,
 ) -> None:
-    """Give a peer new keys, and print its new file. The old file is cut off.
+    """Give a peer new keys, and print its new file. The old one stops working.
 
-    Its addresses and terms stay. For a file that was lost or seen by others.
+    For a file that was lost or seen by others. Its addresses and terms stay.
 
     \b
     Examples:
@@ -153,7 +153,9 @@ def expire(name: str, when: str, state: Path) -> None:
 @click.option("--outbound", metavar="RATE", help="Most that is sent to the peer; or none.")
 @click.option("--inbound", metavar="RATE", help="Most that the peer may send; or none.")
 @click.option(
-    "--burst", metavar="SIZE", help="What may pass at once after a pause.  [default: 50 ms of it]"
+    "--burst",
+    metavar="SIZE",
+    help="What may pass at once after a pause.  [default: 50 ms of the rate]",
 )
 @server_options
 def limit(
@@ -167,9 +169,8 @@ def limit(
 ) -> None:
     """Limit the rate of a peer.
 
-    In both directions or in one; 'none' removes it. RATE is in bits a second, as in 10Mbit, or
-    of bytes, as in 1.25MB. What is above it waits for 100 ms at most, and is dropped
-    otherwise.
+    In both directions or in one; 'none' removes it. RATE is in bits a second, such as 10Mbit, or
+    in bytes, such as 1.25MB. Packets above it wait for up to 100 ms; beyond that they are dropped.
 
     \b
     Examples:

@@ -38,7 +38,7 @@ def peer() -> None:
 @click.option(
     "--public-key",
     metavar="KEY",
-    help="Public key of a peer that keeps its private key; prints what it needs of this server.",
+    help="Public key of a peer that keeps its private key; prints what it needs to know.",
 )
 @format_option
 @peer_options
@@ -55,8 +55,8 @@ def add(
 ) -> None:
     """Create the keys and address of a client, and print its file.
 
-    The file is all that the client needs, and secret: its private key is stored nowhere else. With
-    --public-key the peer has made its keys itself, as another site's gateway.
+    The file is all that the client needs, and it is secret: its private key is stored nowhere else.
+    With --public-key, the peer has made its own keys, for example another site's gateway.
 
     \b
     Examples:
@@ -122,8 +122,8 @@ def remove(name: str, state: Path) -> None:
 def export(state: Path) -> None:
     """Print all peers as lines of JSON.
 
-    They are a backup, or the way to another directory. The lines hold pre-shared keys. No
-    private key of a client is in them.
+    As a backup, or to move to another directory. The output contains pre-shared keys, but no
+    private keys of clients.
 
     \b
     Examples:
@@ -140,8 +140,8 @@ def export(state: Path) -> None:
 def import_(file: Path | None, state: Path) -> None:
     """Add peers that 'peer export' has printed.
 
-    All of them are added, or on a conflict none. Those that are there already stay. Without
-    FILE, stdin is read.
+    If one conflicts, none is added. Those that are there already stay. Without FILE, stdin is
+    read.
 
     \b
     Examples:

@@ -42,22 +42,22 @@ _OPTIONS = (
     click.option(
         "--psk-file", type=PATH, metavar="FILE", help="File with the pre-shared key of both ends."
     ),
-    click.option("--no-psk", is_flag=True, help="Have no pre-shared key with it."),
+    click.option("--no-psk", is_flag=True, help="No pre-shared key."),
     click.option(
         "--expire",
         "expires",
         metavar="WHEN",
-        help="End of its access: a date, a duration as in 30d, or never.",
+        help="End of its access: a date, a duration such as 30d, or never.",
     ),
     click.option(
         "--limit",
         metavar="RATE",
-        help="Most that it may send and be sent, each, as in 10Mbit; or none.",
+        help="Highest rate in each direction, such as 10Mbit; or none.",
     ),
     click.option(
         "--quota",
         metavar="SIZE",
-        help="Most in a month, both directions together, as in 50GB; or none.",
+        help="Most in a month, both directions together, such as 50GB; or none.",
     ),
     click.option(
         "--to",

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 )
 @click.option("--remove", is_flag=True, help="Stop and disable it; settings and keys stay.")
 @click.option(
-    "--no-start", is_flag=True, help="Have it start with the host, and do not start it now."
+    "--no-start", is_flag=True, help="Enable it to start with the host, but do not start it now."
 )
 @click.option("--print", "prints", is_flag=True, help="Print the unit, and change nothing.")
 @click.option(
@@ -57,7 +57,8 @@ def install_service(  # what the command line can say
     """Run /etc/fastun/NAME.toml as a service of systemd.
 
     Writes the units fastun-serve@.service and fastun-connect@.service for this installation, makes
-    the user fastun that they run as, enables the one of --role, and waits until it is up.
+    the user fastun that they run as, enables and starts the unit for --role, and waits until it is
+    up.
 
     \b
     Examples:
