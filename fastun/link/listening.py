@@ -180,10 +180,9 @@ class Listening:
             text = format_host_port(str(address.host), address.port)
             if endpoint.scheme == "tcp":
                 self.streams.put_nowait(each)
-                self._log.info("listening", address=text)
             else:
                 self._take_udp(each)
-                self._log.info("listening", address=text, transport="udp")
+            self._log.info("listening", address=text, transport=endpoint.scheme)
             self._bound.setdefault(endpoint, {})[address] = each
             self.watch(_field(endpoint), address)
 

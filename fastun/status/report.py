@@ -200,7 +200,8 @@ def _endpoints(endpoints: Iterable[EndpointStatus], now: float) -> Text:
     """Return which is used, and why each other is not."""
     said = Text()
     for each in endpoints:
-        where = f"{each.endpoint} {each.address}" if each.address else each.endpoint
+        is_name = bool(each.address) and not each.endpoint.endswith(f"//{each.address}")
+        where = f"{each.endpoint} {each.address}" if is_name else each.endpoint
         word = _ENDPOINT_WORDS.get(each.state, each.state)
         last = f", tried last for {duration(each.until_unix_seconds - now)}"
         is_late = each.until_unix_seconds > now

@@ -51,10 +51,19 @@ def test_each_has_a_state_and_those_that_are_tried_last_say_until_when() -> None
         time.time(),
     ).plain  # fmt: skip
     lines = said.splitlines()
-    assert lines[0] == f"udp://{A}:51820 {A}:51820: used"
-    assert lines[1].startswith(f"udp://{B}:51820 {B}:51820: did not answer, tried last for ")
+    assert lines[0] == f"udp://{A}:51820: used"
+    assert lines[1].startswith(f"udp://{B}:51820: did not answer, tried last for ")
     assert "is drained, tried last for " in lines[2]
     assert lines[3] == "udp://later.example.net:51820: has no address yet"
+
+
+def test_of_a_name_the_address_is_shown_as_well() -> None:
+    named = EndpointStatus(
+        endpoint="udp://gw1.example.net:51820", address=f"{A}:51820", state="used",
+        until_unix_seconds=0,
+    )  # fmt: skip
+    said = report._endpoints([named], time.time()).plain  # noqa: SLF001 (as above)
+    assert said == f"udp://gw1.example.net:51820 {A}:51820: used"
 
 
 @pytest.mark.parametrize(("n", "role"), [(1, "connect"), (2, "serve")])
