@@ -9,4 +9,5 @@ protocol  what the two say to each other, and its bounds
 stages    what each stage cost meanwhile
 figures   what was measured: the keys of --json
 report    the same as tables of 80 columns
+model/    what other machines would carry
 """

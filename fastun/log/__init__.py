@@ -9,7 +9,7 @@ events.info("listening", endpoint="tcp://[::]:55555")
 Where stderr is systemd's journal, and the format is for people, events go there with their fields
 (journal.py). A gateway calls log.unblock() besides: from then on nothing that is written to
 sys.stderr, events and tracebacks, makes it wait for a reader. How often one source can cause an
-event is limited.
+event is limited (limits). What there is of structlog, without rich, is in library.
 """
 
 from __future__ import annotations
