@@ -78,18 +78,16 @@ time.sleep(pause_s)
 say(1, "after")
 """
     )
-    begun_s = time.monotonic()
     with running(program, writer) as process:
         os.close(writer)
+        # It says so before the first line is read: one that waited would never say it.
         dropped = eval(line_of(process.stdout))["dropped"]  # noqa: S307 (our own dict)
-        took_s = time.monotonic() - begun_s
         process.stdin.write("\n")
         process.stdin.flush()
         time.sleep(0.0 if pause_s else 0.3)
         lines = lines_until_end(reader)
         assert process.wait(10) == 0
     os.close(reader)
-    assert took_s < 5
     written = [line for line in lines if line.startswith("line ")]
     assert written == [f"line {number}" for number in range(len(written))]
     assert len(written) + dropped == 100_000
