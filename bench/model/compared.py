@@ -45,6 +45,8 @@ N_STREAMS = 8
 N_LANES = 2
 # A veth pair has no speed of its own.
 _NO_NIC_BITS = 1e15
+# What others use is known to a tick; less than this is not nothing.
+_CORES_MIN = 0.01
 # Which tunnels of a wire: with one lane, with two, and two tunnels with one lane each.
 _ONE, _TWO, _BOTH = "one lane", "two lanes", "two tunnels"
 
@@ -182,9 +184,10 @@ class _Rounds:
         return costs_of(self._wire, windows, taken.get(_CROWDED))
 
     def _compare(self, costs: WireCosts, window: Window, n_lanes: int, n_streams: int) -> Compared:
-        n_cores = max(0.01, len(os.sched_getaffinity(0)) - window.others_cores)
+        n_cores = len(os.sched_getaffinity(0))
         machine = Machine(
             cores=n_cores,
+            others_cores=min(window.others_cores, n_cores - _CORES_MIN),
             lanes=n_lanes,
             nic_bits_per_second=_NO_NIC_BITS,
             is_shared=True,
@@ -196,7 +199,7 @@ class _Rounds:
             wire=self._wire.name,
             lanes=n_lanes,
             streams=n_streams,
-            cores=n_cores,
+            cores=machine.cores - machine.others_cores,
             measured_bits_per_second=window.bits_per_second,
             predicted_bits_per_second=found.bits_per_second,
             limit=found.limit,

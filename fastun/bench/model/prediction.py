@@ -102,9 +102,13 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What carries it: each end has one, or with ``is_shared`` both ends have this one."""
+    """What carries it: each end has one, or with ``is_shared`` both ends have this one.
+
+    Something else keeps ``others_cores`` of its cores busy.
+    """
 
     cores: float
+    others_cores: float = 0.0
     lanes: int
     nic_bits_per_second: float
     is_shared: bool = False
@@ -135,7 +139,7 @@ def predict(ends: Ends, frame: Frame, machine: Machine, demand: Demand) -> Predi
     busy_share = min(1.0, ends.busy_share * ends.crowding.busy**doublings)
     of_ends = [cost * side.needed_ns(frame, machine) for side in sides]
     needed_ns = sum(of_ends) if machine.is_shared else max(of_ends)
-    _lower(limits, CORES, machine.cores * busy_share, needed_ns)
+    _lower(limits, CORES, (machine.cores - machine.others_cores) * busy_share, needed_ns)
     linear = min(limits.values())
     for side in sides:
         for stage, (n_processes, of_stage_ns) in side.stages(frame, machine, demand).items():
@@ -164,8 +168,9 @@ def _doublings(n_lanes: Sequence[float], machine: Machine) -> float:
 
 
 def _check(machine: Machine) -> None:
-    if machine.cores <= 0 or machine.lanes < 1:
-        raise ValueError(f"{machine.cores:g} cores and {machine.lanes} lanes carry nothing")
+    n_cores = machine.cores - machine.others_cores
+    if n_cores <= 0 or machine.lanes < 1:
+        raise ValueError(f"{n_cores:g} cores and {machine.lanes} lanes carry nothing")
     if machine.nic_bits_per_second <= 0:
         raise ValueError(f"a NIC of {machine.nic_bits_per_second:g} bit/s carries nothing")
 

@@ -110,6 +110,17 @@ def test_more_lanes_carry_less_only_because_they_share_cores(
 
 
 @given(ends, frames, machines, demands)
+def test_what_others_use_is_missing_and_changes_nothing_else(
+    e: Ends, frame: Frame, machine: Machine, demand: str
+) -> None:
+    half = structs.replace(machine, others_cores=machine.cores / 2)
+    found, before = (predict(e, frame, m, demand) for m in (half, machine))  # type: ignore[arg-type]
+    assert found.busy_cores <= machine.cores / 2 * (1 + 1e-9)
+    assert found.limit in {before.limit, CORES}
+    assert before.frames_per_second / 2 <= found.frames_per_second * (1 + 1e-9)
+
+
+@given(ends, frames, machines, demands)
 def test_as_many_lanes_as_cores_do_not_share_any(
     e: Ends, frame: Frame, machine: Machine, demand: str
 ) -> None:
