@@ -1,5 +1,6 @@
 #include "session/session.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,11 +22,47 @@ void sending_key_free(struct sending_key *sending) {
     free(sending);
 }
 
+static void withdraw(struct receiving_key *receiving, enum aead aead) {
+    aead_key_free(receiving->keys[aead]);
+    secret_free(receiving->later[aead]);
+    receiving->keys[aead] = NULL;
+    receiving->later[aead] = NULL;
+}
+
 void receiving_key_free(struct receiving_key *receiving) {
     for (int aead = 0; receiving != NULL && aead < N_AEADS; aead++)
-        if (receiving->keys[aead] != NULL)
-            aead_key_free(receiving->keys[aead]);
+        withdraw(receiving, (enum aead)aead);
     free(receiving);
+}
+
+static bool is_first(const struct receiving_key *receiving) {
+    for (int aead = 0; aead < N_AEADS; aead++)
+        if (receiving->keys[aead] != NULL)
+            return false;
+    return true;
+}
+
+int receiving_key_offer(struct receiving_key *receiving, enum aead aead,
+                        const uint8_t key[AEAD_KEY_SIZE]) {
+    withdraw(receiving, aead);
+    if (is_first(receiving))
+        receiving->keys[aead] = aead_key_new(aead, key);
+    else
+        receiving->later[aead] = secret_new(key);
+    return receiving->keys[aead] != NULL || receiving->later[aead] != NULL ? 0 : -errno;
+}
+
+/* NULL: not offered; or no memory, and the next message tries again. */
+static struct aead_key *key_for(struct receiving_key *receiving, enum aead aead) {
+    struct aead_key *key = receiving->keys[aead];
+    struct secret *later = receiving->later[aead];
+    if (key != NULL || later == NULL)
+        return key;
+    key = aead_key_new(aead, secret_bytes(later));
+    if (key == NULL)
+        return NULL;
+    withdraw(receiving, aead);
+    return receiving->keys[aead] = key;
 }
 
 static void set_mark(struct receiving_key *receiving) {
@@ -172,14 +209,14 @@ static int open_with(struct aead_key *key, const uint8_t *message, size_t length
 
 int session_open_again(struct receiving_key *receiving, const uint8_t *message, size_t length,
                        uint8_t *content) {
-    struct aead_key *key = receiving->keys[aead_of(message)];
+    struct aead_key *key = key_for(receiving, aead_of(message));
     return key == NULL ? OPEN_BAD_TYPE : open_with(key, message, length, content);
 }
 
 int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
                  uint8_t *content) {
     uint64_t counter = le64_read(message + 8);
-    struct aead_key *key = receiving->keys[aead_of(message)];
+    struct aead_key *key = key_for(receiving, aead_of(message));
     if (key == NULL)
         return OPEN_BAD_TYPE;
     if (counter >= REJECT_AFTER_MESSAGES)

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "keys.h"
 #include "packet/encapsulation.h"
 #include "session/aead.h"
 #include "session/replay.h"
@@ -42,9 +43,12 @@ struct sending_key {
     uint64_t expires_ns;             /* CLOCK_BOOTTIME; no message is sealed from then on */
 };
 
-/* A session may have a key for each cipher; the counters and their window are the session's. */
+/* A session may have a key for each cipher; the counters and their window are the session's. A peer
+ * uses one of those that it is offered, and AES's key is a kilobyte: so all but the first are made when
+ * something comes under them. */
 struct receiving_key {
-    struct aead_key *keys[N_AEADS]; /* by enum aead; NULL: not offered */
+    struct aead_key *keys[N_AEADS]; /* by enum aead; NULL: not offered, or not made yet: */
+    struct secret *later[N_AEADS];  /* of which it is made then */
     uint32_t index;
     unsigned slot;
     uint64_t expires_ns;
@@ -58,6 +62,9 @@ struct receiving_key {
 
 void sending_key_free(struct sending_key *sending);
 void receiving_key_free(struct receiving_key *receiving);
+/* Offers a cipher, with its own key, in place of the one that it may have had. Returns 0 or -errno. */
+int receiving_key_offer(struct receiving_key *receiving, enum aead aead,
+                        const uint8_t key[AEAD_KEY_SIZE]);
 /* Counters under `counter` are used up. */
 void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter);
 

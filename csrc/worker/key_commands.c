@@ -82,16 +82,12 @@ int key_add_for_receiving(struct loop *loop, unsigned slot, enum aead aead,
     struct link_reader *reader = link_reader_of(loop);
     if (reader == NULL || slot >= N_PEER_SLOTS)
         return -EINVAL;
-    struct aead_key *aead_key = aead_key_new(aead, key);
-    if (aead_key == NULL)
-        return -errno;
     struct receiving_key *receiving = key_table_add(reader->keys, slot, index);
-    if (receiving == NULL) {
-        aead_key_free(aead_key);
+    if (receiving == NULL)
         return -EEXIST;
-    }
-    aead_key_free(receiving->keys[aead]);
-    receiving->keys[aead] = aead_key;
+    int error = receiving_key_offer(receiving, aead, key);
+    if (error < 0)
+        return error;
     receiving->expires_ns = expires_ns;
     if (counter > 0)
         receiving->is_confirmed = receiving->is_reported = true;

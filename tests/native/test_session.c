@@ -71,6 +71,32 @@ static void a_cipher_that_was_not_offered_is_a_bad_type_and_uses_up_nothing(void
     }
 }
 
+static void offer(enum aead aead) {
+    uint8_t bytes[AEAD_KEY_SIZE];
+    sealing_key(bytes, 1 + (unsigned)aead);
+    CHECK_EQUAL(receiving_key_offer(receiving, aead, bytes), 0);
+}
+
+/* Whichever is offered first: what a peer does not use costs no kilobyte. */
+static void a_further_cipher_has_its_key_when_something_comes_under_it(void) {
+    for (int i = 0; i < N_AEADS; i++) {
+        enum aead first = (enum aead)i, further = (enum aead)(1 - i);
+        open_session(false, false);
+        offer(first);
+        offer(further);
+        CHECK_EQUAL(open_one(first, 1), TEXT);
+        CHECK(receiving->keys[first] != NULL && receiving->keys[further] == NULL);
+        CHECK_EQUAL(open_one(further, 1), OPEN_REPLAYED);
+        CHECK(receiving->keys[further] != NULL && receiving->later[further] == NULL);
+        CHECK_EQUAL(open_one(further, 2), TEXT);
+        offer(further); /* once more, as to a worker that takes over */
+        CHECK_EQUAL(open_one(further, 2), OPEN_REPLAYED);
+        CHECK_EQUAL(open_one(further, 3), TEXT);
+        CHECK_EQUAL(open_one(first, 4), TEXT);
+        receiving_key_free(receiving);
+    }
+}
+
 static void a_message_under_the_other_ciphers_type_does_not_open_and_uses_up_nothing(void) {
     const uint8_t text[TEXT] = {0x45};
     open_session(true, true);
@@ -129,6 +155,7 @@ int main(void) {
     RUN(a_counter_is_used_up_for_both_ciphers);
     RUN(each_message_opens_once_whatever_its_cipher);
     RUN(a_cipher_that_was_not_offered_is_a_bad_type_and_uses_up_nothing);
+    RUN(a_further_cipher_has_its_key_when_something_comes_under_it);
     RUN(a_message_under_the_other_ciphers_type_does_not_open_and_uses_up_nothing);
     RUN(what_was_opened_opens_again_elsewhere_and_uses_up_nothing);
     RUN(a_packet_is_padded_to_16_bytes_but_not_beyond_the_mtu);
