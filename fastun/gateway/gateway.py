@@ -109,7 +109,7 @@ class Gateway:
             lambda slot: slot in self.links.by_slot,
             self._on_changed,
         )
-        self.peer_sync = PeerSync(settings, self.peer_slots, supplies.open_peers)
+        self.peer_sync = PeerSync(settings, self.peer_slots, supplies.peers)
         if settings.role == "serve" and settings.fleet is not None:
             self.peer_sync.fleet = FleetWatch(settings.fleet, supplies.start_fleet)
         outer = OuterEndpoints(self)

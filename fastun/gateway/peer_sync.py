@@ -10,7 +10,7 @@ import asyncio
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
 from msgspec import structs
@@ -26,13 +26,12 @@ from fastun.gateway.peer_terms import PeerTerms
 from fastun.gateway.quotas import Quotas
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.native import Wire
-from fastun.peers import server_key
 from fastun.peers.peer import Network, Peer, check_together
 from fastun.session import keys
 from fastun.session.keys import KeyPair
 
 if TYPE_CHECKING:
-    from fastun.host.served_peers import ServedPeers
+    from fastun.host.served_peers import PeersSource, ServedPeers
 
 # The one peer of an unsealed wire has no key; the slots tell peers apart by it.
 _NO_KEY = bytes(32)
@@ -50,15 +49,15 @@ class PeerSync:
         self,
         settings: Settings,
         peer_slots: PeerSlots,
-        open_peers: Callable[[ServeSettings, bytes], ServedPeers] | None = None,
+        source: PeersSource | None = None,
     ) -> None:
         """Load or make our private key where the wire needs one. Raises FastunError.
 
-        ``open_peers`` opens the peer directory of a gateway that serves by that public key; by
-        default with the rights of this process.
+        ``source`` has the peer directory of a gateway that serves; by default it is used with the
+        rights of this process.
         """
-        self.own = _own_keys(settings)
-        self._open_peers = open_peers or _own_peers
+        self._source = source or _own_source()
+        self.own = _own_keys(settings, self._source)
         self._settings = settings
         self._peer_slots = peer_slots
         self._store: ServedPeers | None = None
@@ -84,7 +83,7 @@ class PeerSync:
             self._peer_slots.replace([Peer(name=settings.peer_name, public_key=_NO_KEY)])
             return self
         if settings.role == "serve":
-            self._store = self._open_peers(settings, self.own.public)
+            self._store = self._source.open(settings, self.own.public)
         self.fill()
         if self._store is not None:
             self._quotas = Quotas(self._peer_slots, self._store.usage())
@@ -307,13 +306,13 @@ def first_steps(settings: Settings) -> list[str]:
     ]
 
 
-def _own_peers(settings: ServeSettings, public_key: bytes) -> ServedPeers:
-    from fastun.host.served_peers import OwnPeers  # noqa: PLC0415 (SQLite, 1.2 MiB)
+def _own_source() -> PeersSource:
+    from fastun.host.served_peers import OwnSource  # noqa: PLC0415 (SQLite, 1.2 MiB)
 
-    return OwnPeers(settings, public_key)
+    return OwnSource()
 
 
-def _own_keys(settings: Settings) -> KeyPair:
+def _own_keys(settings: Settings, source: PeersSource) -> KeyPair:
     """Return our keys. A server without any makes them; a client has them in its file.
 
     Raises ConfigError where the peers of a server know it by another key.
@@ -327,10 +326,5 @@ def _own_keys(settings: Settings) -> KeyPair:
     if private is None and os.path.lexists(file):
         private = keys.load_private(file)
     own = None if private is None else keys.pair_of(private)
-    from fastun.peers.store import FILE_NAME, PeerStore  # noqa: PLC0415 (as above)
-
-    if (settings.state_dir / FILE_NAME).exists():
-        with PeerStore(settings.state_dir) as store:
-            public = None if own is None else own.public
-            server_key.check(store, public, settings.state_dir, file)
+    source.check_key(settings, None if own is None else own.public)
     return own or keys.pair_of(keys.load_or_make_private(file))

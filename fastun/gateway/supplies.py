@@ -6,26 +6,26 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastun.host.process.gateway_files import GatewayFiles, GatewayPeers
+from fastun.host.process.gateway_files import GatewayFiles, GatewaySource
 from fastun.host.process.gateway_sockets import GatewaySockets
 
 if TYPE_CHECKING:
-    from fastun.config.settings import ServeSettings, Settings
+    from fastun.config.settings import Settings
     from fastun.host.process.client import HostClient
-    from fastun.host.served_peers import ServedPeers
+    from fastun.host.served_peers import PeersSource
     from fastun.host.sockets.maker import SocketMaker
     from fastun.state_file import StateFiles
 
 
 class Supplies(NamedTuple):
-    """Sockets, files of the state directory, and what opens the peers of one that serves.
+    """Sockets, files of the state directory, and where the peers of one that serves are.
 
     ``start_fleet`` starts the process of its fleet.
     """
 
     sockets: SocketMaker
     files: StateFiles
-    open_peers: Callable[[ServeSettings, bytes], ServedPeers]
+    peers: PeersSource
     start_fleet: Callable[[], socket.socket]
 
 
@@ -35,6 +35,6 @@ def of(host: HostClient, settings: Settings) -> Supplies:
     return Supplies(
         sockets,
         GatewayFiles(host, settings.state_dir),
-        lambda now, _: GatewayPeers(host, now),  # which knows the key itself
+        GatewaySource(host),
         sockets.fleet,
     )

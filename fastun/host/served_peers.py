@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fastun.config.served import server_of
 from fastun.fleet.opened import settle
-from fastun.peers.store import PeerStore
+from fastun.peers import server_key
+from fastun.peers.store import FILE_NAME, PeerStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,30 @@ class ServedPeers(Protocol):
 
     def close(self) -> None:
         """Let it go."""
+
+
+class PeersSource(Protocol):
+    """Where they are. All raise FastunError."""
+
+    def check_key(self, settings: ServeSettings, public_key: bytes | None) -> None:
+        """Raise ConfigError where the peers know the server by another key (server_key.py)."""
+
+    def open(self, settings: ServeSettings, public_key: bytes) -> ServedPeers:
+        """Open the directory, and announce the gateway there."""
+
+
+class OwnSource:
+    """PeersSource of a directory that this process may read and write."""
+
+    def check_key(self, settings: ServeSettings, public_key: bytes | None) -> None:
+        """As PeersSource."""
+        if (settings.state_dir / FILE_NAME).exists():
+            with PeerStore(settings.state_dir) as store:
+                server_key.check(store, public_key, settings.state_dir, settings.private_key_file)
+
+    def open(self, settings: ServeSettings, public_key: bytes) -> ServedPeers:
+        """As PeersSource."""
+        return OwnPeers(settings, public_key)
 
 
 class OwnPeers:

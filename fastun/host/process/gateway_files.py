@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastun.config.settings import ServeSettings
     from fastun.host.process.client import HostClient
     from fastun.host.process.messages import Message
+    from fastun.host.served_peers import ServedPeers
     from fastun.peers.directory import Changes
     from fastun.peers.peer import Peer
 
@@ -53,6 +54,22 @@ class GatewayFiles:
     def path(self, name: str) -> str:
         """As StateFiles."""
         return str(self._directory / name)
+
+
+class GatewaySource:
+    """Where the peer directory is: a PeersSource."""
+
+    def __init__(self, host: HostClient) -> None:
+        """Ask that one, which knows our key and where it is."""
+        self._host = host
+
+    def check_key(self, _: ServeSettings, public_key: bytes | None) -> None:
+        """As PeersSource."""
+        self._host.have(messages.CheckServerKey(public=public_key or b""))
+
+    def open(self, settings: ServeSettings, _: bytes) -> ServedPeers:
+        """As PeersSource."""
+        return GatewayPeers(self._host, settings)
 
 
 class GatewayPeers:

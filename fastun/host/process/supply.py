@@ -92,6 +92,7 @@ class Supply:
             messages.StartFleet: self.start_fleet,
             messages.ReadFile: self.read_file,
             messages.ReplaceFile: self.replace_file,
+            messages.CheckServerKey: self.check_server_key,
             messages.OpenPeers: self.open_peers,
             messages.PeersVersion: self.peers_version,
             messages.ReadChanges: self.read_changes,
@@ -198,6 +199,12 @@ class Supply:
         with self._files_mutex:
             self._files.replace(asked.name, asked.content, is_durable=asked.is_durable)
 
+    def check_server_key(self, asked: messages.CheckServerKey) -> None:
+        """Look whether the peers know the server by that key."""
+        from fastun.host.served_peers import OwnSource  # noqa: PLC0415 (as in open_peers)
+
+        OwnSource().check_key(self._of_server(), asked.public or None)
+
     def open_peers(self, asked: messages.OpenPeers) -> None:
         """Open the peer directory, or announce what has changed."""
         from fastun.host.served_peers import OwnPeers  # noqa: PLC0415 (SQLite, for a server alone)
@@ -212,9 +219,7 @@ class Supply:
 
     def _announced(self, asked: messages.OpenPeers) -> ServeSettings:
         """Return the settings with those of the asked routes that the host has or the file says."""
-        settings = self._work.settings
-        if not isinstance(settings, ServeSettings):
-            raise Unasked("a peer directory, which a client does not have")
+        settings = self._of_server()
         try:
             routes = [ip_network(text) for text in asked.routes]
         except ValueError:
@@ -224,6 +229,12 @@ class Supply:
             settings.push, routes=tuple(each for each in routes if each in own)
         )
         return replace(settings, push=pushed)
+
+    def _of_server(self) -> ServeSettings:
+        settings = self._work.settings
+        if not isinstance(settings, ServeSettings):
+            raise Unasked("a peer directory, which a client does not have")
+        return settings
 
     @property
     def _opened(self) -> OwnPeers:

@@ -18,6 +18,7 @@ FileName = Annotated[str, Meta(pattern=r"^(?:endpoints|initiations)-[0-9a-f]{16}
 FILE_BYTES_MAX: Final = 1 << 20
 
 PORTS_MAX: Final = 64
+PUBLIC_KEY_BYTES: Final = 32
 
 Zone = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 Ports = Annotated[tuple[Port, ...], Meta(max_length=PORTS_MAX)]
@@ -105,6 +106,12 @@ class ReplaceFile(Message, frozen=True):
     name: FileName
     content: Annotated[bytes, Meta(max_length=FILE_BYTES_MAX)]
     is_durable: bool = False
+
+
+class CheckServerKey(Message, frozen=True):
+    """`PeersSource.check_key`, of this public key; empty: there is no private key yet."""
+
+    public: Annotated[bytes, Meta(max_length=PUBLIC_KEY_BYTES)]
 
 
 class OpenPeers(Message, frozen=True):

@@ -20,11 +20,11 @@ import pytest
 from fastun.config.settings import Options, Settings, load
 from fastun.ending import AskedToStop
 from fastun.endpoint import Endpoint
-from fastun.errors import RuntimeFailure
+from fastun.errors import ConfigError, RuntimeFailure
 from fastun.host import run_directory
 from fastun.host.process import supply_messages
 from fastun.host.process.client import HostClient
-from fastun.host.process.gateway_files import GatewayFiles, GatewayPeers
+from fastun.host.process.gateway_files import GatewayFiles, GatewayPeers, GatewaySource
 from fastun.host.process.gateway_sockets import GatewaySockets
 from fastun.host.process.supply import Supply
 from fastun.host.process.work import HostWork
@@ -237,11 +237,30 @@ def test_the_peer_directory_is_read_and_what_was_used_is_kept_there(tmp_path: Pa
                 peers.version()
 
 
+def test_the_key_by_which_peers_know_a_server_is_looked_up(tmp_path: Path) -> None:
+    settings = server(tmp_path)
+    assert settings.role == "serve"
+    known, other = (bytes([n] * 32) for n in (1, 2))
+    with supplying(settings) as host:
+        source = GatewaySource(host)
+        source.check_key(settings, None)
+        assert not settings.state_dir.exists(), "a look makes nothing"
+        with PeerStore(settings.state_dir) as store:
+            store.remember_server_key(known)
+            store.add(Peer(name="laptop", public_key=bytes(range(32))))
+        source.check_key(settings, known)
+        for key in (other, None):
+            with pytest.raises(ConfigError, match=r"the peer of --state .* knows this server by"):
+                source.check_key(settings, key)
+
+
 def test_a_client_has_no_peer_directory(tmp_path: Path) -> None:
     settings = server(tmp_path)
     assert settings.role == "serve"
     with supplying(client(tmp_path)) as host, pytest.raises(RuntimeFailure, match=ENDED):
         GatewayPeers(host, settings)
+    with supplying(client(tmp_path)) as host, pytest.raises(RuntimeFailure, match=ENDED):
+        GatewaySource(host).check_key(settings, None)
 
 
 # -- the control socket, the template -----------------------------------------------------------

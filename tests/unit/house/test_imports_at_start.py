@@ -15,6 +15,7 @@ import pytest
 from fastun import imports
 from fastun.lab.host import run_command, wait_until
 from fastun.lab.tunnel import start_gateway
+from fastun.peers.store import PeerStore
 
 if TYPE_CHECKING:
     from fastun.lab.network import Lab
@@ -168,11 +169,14 @@ def test_a_gateway_has_nothing_with_which_it_could_change_its_host() -> None:
 def test_no_library_is_mapped_that_is_not_used(lab: Lab, tmp_path: Path) -> None:
     """Nor is code of the fastest sealing library that only its own test has executed."""
     host = lab.host("server")
+    with PeerStore(tmp_path / host.name):
+        pass  # as at any start but the first
     gateway = start_gateway(host, tmp_path, "serve", addresses=["10.99.0.1/24"], wire="wireguard")
     wait_until(lambda: len(host.pids()) >= 7, "all processes", timeout_s=20)
     wait_until(lambda: "gateway   up" in gateway.log_file.read_text(), "the gateway", timeout_s=20)
     for pid in host.pids() if imports.has_own_hashes() else []:
         assert "libcrypto" not in Path(f"/proc/{pid}/maps").read_text()
+    assert "libsqlite3" not in Path(f"/proc/{gateway.process.pid}/maps").read_text()
     mapped = {pid: resident_kib_of_ipsec_mb(pid) for pid in host.pids()}
     assert not mapped[gateway.process.pid]
     assert max(mapped.values()) < 1024, mapped  # of 3,300 that its own test goes through
