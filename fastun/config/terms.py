@@ -55,6 +55,8 @@ class TermsText(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
+_NOTHING: Final = TermsText()
+
 # Makes the place of a field of TermsText.
 Where = Callable[[str], str]
 
@@ -65,6 +67,8 @@ def changed(terms: Terms, text: TermsText, where: Where, *, mode: Mode, now: flo
     `mode` is the device's. Durations begin at `now`, Unix time; None: in a file, which is read
     again, so that they have no beginning, and where a date passes.
     """
+    if text == _NOTHING:
+        return terms
     terms = structs.replace(
         terms, limit=_limit(terms.limit, text, where), quota=_quota(terms.quota, text, where)
     )

@@ -15,7 +15,6 @@ from fastun.lane.messages import BlockLink
 from fastun.link.inside import Inside
 from fastun.link.stream_path import StreamPaths
 from fastun.link.table import Link, LinkTable
-from fastun.native import UdpAddress
 from fastun.pace import PACE
 
 LOOK_INTERVAL_S = 0.5
@@ -34,8 +33,7 @@ class EndpointWatch:
         """Watch ``links``."""
         self._links = links
         self._inside = inside
-        # By slot and lane: link and address; and links that the link-writer sends nothing on.
-        self._seen: dict[tuple[int, int], tuple[int, UdpAddress]] = {}
+        # By slot and lane: links that the link-writer sends nothing on.
         self._blocked: dict[tuple[int, int], int] = {}
         self._paths = StreamPaths(inside.lookup)
         self._all_seen_s = float("-inf")
@@ -62,14 +60,15 @@ class EndpointWatch:
 
     def on_link_writer_death(self) -> None:
         """Send the state again, to its successor."""
-        self._seen.clear()
+        for link in self._links.of_peers.all():
+            link.looked_at = None
         self._blocked.clear()
 
     def _look_at_datagrams(self, link: Link, *, is_due: bool) -> None:
         address, at = link.lane.peers.endpoint(link.slot), (link.slot, link.lane.index)
-        if address is None or (not is_due and self._seen.get(at) == (link.id, address)):
+        if address is None or (not is_due and link.looked_at == address):
             return
-        self._seen[at] = (link.id, address)
+        link.looked_at = address
         is_inside = self._inside.holds(address)
         if is_inside != (self._blocked.get(at) == link.id):
             link.lane.send("link-writer", BlockLink(link.slot, is_inside))
@@ -78,7 +77,7 @@ class EndpointWatch:
         else:
             self._blocked.pop(at, None)
         if is_inside and self._inside.keep_out(address.host):
-            del self._seen[at]  # it is looked at again in a moment
+            link.looked_at = None  # it is looked at again in a moment
             return
         self._inside.note(link.peer_name, str(address), is_inside=is_inside)
 

@@ -12,6 +12,7 @@ says fewer: what it does not say is what it did before the ability existed (``un
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
@@ -269,4 +270,18 @@ def format_without_peer(settings: Settings) -> LinkFormat:
         super_outbound=False,
         super_inbound=False,
         message_max=native.SIMPLETUN_BYTES_MAX if is_simpletun else native.MESSAGE_BYTES_MAX,
+    )
+
+
+@functools.lru_cache(maxsize=8)  # all links have the one of now
+def format_of_datagrams(mode: Mode, mtu: int) -> LinkFormat:
+    """Return what goes to a peer on UDP, behind a device of that MTU."""
+    return LinkFormat(
+        wire=Wire.WIREGUARD,
+        mode=mode,
+        super_outbound=False,
+        super_inbound=False,
+        message_max=SEALED_MESSAGE_MAX,
+        is_datagram=True,
+        mtu=mtu,
     )

@@ -12,6 +12,7 @@ from fastun.lane.messages import LinkFormat
 from fastun.link.ended import Ended
 from fastun.link.hello import Ability
 from fastun.link.slotted_peer import SlottedPeer
+from fastun.native import UdpAddress
 from fastun.vocabulary import Transport
 
 
@@ -33,6 +34,7 @@ class Link(msgspec.Struct):
     bundle: int = 0  # of the connections that were made together; 0: it is alone
     n_lanes: int = 1  # connections that the peer would have
     is_resting: bool = False  # nothing goes by it, while others carry the peer (datagram/ways.py)
+    looked_at: UdpAddress | None = None  # by endpoint_watch.py
     is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
     since: float = msgspec.field(default_factory=time.time)  # Unix time
     ended: Ended = msgspec.field(default_factory=Ended)

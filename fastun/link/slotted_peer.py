@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -21,6 +23,9 @@ ENDED_S: Final = 1.0
 HANDSHAKE_S: Final = 6.0
 
 
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
+
+
 class SlottedPeer(msgspec.Struct):
     """A peer in its slot, or absent. What is kept of earlier slots is in ``counted``."""
 
@@ -28,7 +33,7 @@ class SlottedPeer(msgspec.Struct):
     peer: Peer
     guard: InitiationGuard = msgspec.field(default_factory=InitiationGuard)
     pushed_keepalive_s: int = 0  # 0: none
-    counted: dict[str, int] = msgspec.field(default_factory=dict)  # by PEER_FIELDS
+    counted: Mapping[str, int] = msgspec.field(default_factory=lambda: _NOTHING)  # by PEER_FIELDS
     last_handshake: float | None = None  # in earlier slots; Unix time
     used_s: float = float("-inf")  # when it had a link, or a handshake; CLOCK_BOOTTIME
     was_linked: bool = False  # since that handshake

@@ -72,21 +72,19 @@ class Buckets:
 
     def __init__(self) -> None:
         """Begin with all full."""
-        self._by_key: OrderedDict[object, tuple[float, float]] = OrderedDict()  # tokens, when
+        self._full_at_s: OrderedDict[object, float] = OrderedDict()
 
     def __len__(self) -> int:
         """Return how many are kept."""
-        return len(self._by_key)
+        return len(self._full_at_s)
 
     def take(self, key: object, now_s: float, limit: Limit) -> bool:
         """Take one token of a key, which has the same limit each time; return if there was one."""
-        burst = float(limit.burst)
-        tokens, since_s = self._by_key.pop(key, (burst, now_s))
-        tokens = min(burst, tokens + (now_s - since_s) / limit.interval_s)
-        has_one = tokens >= 1
-        self._by_key[key] = (tokens - has_one, now_s)
-        if len(self._by_key) > SOURCES_MAX:
-            self._by_key.popitem(last=False)
+        full_at_s = max(now_s, self._full_at_s.pop(key, now_s))
+        has_one = full_at_s - now_s <= (limit.burst - 1) * limit.interval_s
+        self._full_at_s[key] = full_at_s + has_one * limit.interval_s
+        if len(self._full_at_s) > SOURCES_MAX:
+            self._full_at_s.popitem(last=False)
         return has_one
 
 
@@ -136,13 +134,13 @@ class LineLimits:
             due = [self._held_back.pop(name) for name in names]
         return [(held.method, _summary(held)) for held in due if held.event is not None]
 
-    def _admits(self, name: object, event: Event, now_s: float) -> bool:
+    def _admits(self, name: tuple[Any, Any], event: Event, now_s: float) -> bool:
         limits = _limits_of(event)
         if peer := event.get("peer"):
-            return self._of_peers.take((name, peer), now_s, limits.per_source)
+            return self._of_peers.take((*name, peer), now_s, limits.per_source)
         if remote := event.get("remote") or _remote_of(event.get("source")):
             # The source first: one that has used up its own takes nothing of what is for all.
-            source = (name, source_of(str(remote)))
+            source = (*name, source_of(str(remote)))
             is_within_its_own = self._of_strangers.take(source, now_s, limits.per_source)
             return is_within_its_own and self._of_events.take(name, now_s, limits.per_event)
         return self._of_events.take(name, now_s, limits.per_event)

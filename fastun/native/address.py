@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,7 +16,7 @@ _IPV4_VERSION = 4
 _LEFT = int(lib.UDP_ADDRESS_LEFT)
 
 
-class UdpAddress(msgspec.Struct, frozen=True):
+class UdpAddress(msgspec.Struct, frozen=True, gc=False):
     """Where a peer is on UDP: ``struct udp_address`` of csrc/fastun.h.
 
     ``local`` is our address that the peer sends to, None where it is unknown. ``zone`` is the
@@ -44,7 +45,7 @@ class UdpAddress(msgspec.Struct, frozen=True):
             native.port,
             native.socket_index,
             native.zone,
-            _host(native.family, local) if any(local) else None,
+            _ours(native.family, local) if any(local) else None,
             native.local_zone,
         )
         if native.socket_index >= lib.N_SOCKETS or found.pack() != packed:
@@ -75,6 +76,11 @@ class UdpAddress(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """Return ``host:port``."""
         return f"[{self.host}]:{self.port}" if ":" in str(self.host) else f"{self.host}:{self.port}"
+
+
+@functools.lru_cache(maxsize=64)  # few, and each is that of many peers
+def _ours(family: int, packed: bytes) -> IPv4Address | IPv6Address:
+    return _host(family, packed)
 
 
 def _host(family: int, packed: bytes) -> IPv4Address | IPv6Address:

@@ -13,7 +13,7 @@ from fastun.native.library import checked, checked_pointer, ffi, lib
 RECEIVING_KEYS: Final = int(lib.MARKS_A_SLOT)
 
 
-class CounterSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CounterSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Where a session draws its counters: ``struct counter_source`` of csrc/counters.h."""
 
     place: int
@@ -57,6 +57,8 @@ class SendingCounters:
 
 class SendingCounter:
     """What one session has used of its counters, which begin at 0 and are never used twice."""
+
+    __slots__ = ("_counters", "_slot", "source")
 
     def __init__(self, counters: SendingCounters, slot: int, source: CounterSource) -> None:
         """Use :meth:`SendingCounters.begin`."""

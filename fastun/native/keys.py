@@ -15,7 +15,7 @@ from fastun.native.vocabulary import ROLES
 KEY_ROLES: Final = ("tun-reader", "link-reader")
 
 
-class KeyName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KeyName(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Which keys of a region: what a message to a worker has in the place of keys."""
 
     place: int
@@ -24,6 +24,8 @@ class KeyName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class SharedKeys:
     """A session's keys in the region: wiped there when nothing refers to this any more."""
+
+    __slots__ = ("_region", "name")
 
     def __init__(self, region: KeyRegion, name: KeyName) -> None:
         """Own what has this name in the region."""

@@ -159,6 +159,7 @@ class PeerTable:
         """Use :meth:`create` or :meth:`attach`."""
         self.pointer = pointer
         self.fd = fd
+        self._endpoints: dict[int, UdpAddress] = {}
 
     @classmethod
     def create(cls) -> PeerTable:
@@ -184,12 +185,17 @@ class PeerTable:
         if not lib.peer_table_endpoint(self.pointer, slot, native):
             return None
         try:
-            return UdpAddress.unpack(bytes(ffi.buffer(native)))
+            found = UdpAddress.unpack(bytes(ffi.buffer(native)))
         except ValueError:
             return None
+        # The same object as before, if it is the same place: several remember it.
+        if self._endpoints.get(slot) != found:
+            self._endpoints[slot] = found
+        return self._endpoints[slot]
 
     def clear(self, slot: int) -> None:
         """Zero a slot that gets a new owner."""
+        self._endpoints.pop(slot, None)
         lib.peer_table_clear(self.pointer, slot)
 
     def close(self) -> None:

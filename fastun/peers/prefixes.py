@@ -32,7 +32,17 @@ class Prefix(NamedTuple):
     def network(self) -> Network:
         """Return the network that it is in."""
         kind = IPv4Network if self.version == 4 else IPv6Network  # noqa: PLR2004
-        return kind((self.without_host().address, self.length))
+        return slim(kind((self.without_host().address, self.length)))
+
+
+def slim(network: Network) -> Network:
+    """Return it without the `hosts` that `ipaddress` gives to a network of one address or two.
+
+    That is a function of 250 bytes, which nothing here calls, and a server has one a peer.
+    """
+    if network.prefixlen >= network.max_prefixlen - 1:
+        del network.hosts
+    return network
 
 
 def parse(text: str) -> Prefix:

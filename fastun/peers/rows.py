@@ -108,6 +108,7 @@ class _TermsText(
     note: str = ""
 
 
+@functools.lru_cache(maxsize=256)  # most peers' are the same, and then one object
 def terms_of(text: str) -> Terms:
     """Return the terms of the text of terms_text()."""
     found = msgspec.json.decode(text, type=_TermsText)

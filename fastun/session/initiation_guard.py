@@ -12,7 +12,7 @@ from fastun.session.protocol import INITIATION_INTERVAL_S
 from fastun.session.refusal import HandshakeError, Refusal
 
 
-class InitiationGuard(msgspec.Struct):
+class InitiationGuard(msgspec.Struct, gc=False):
     """What is remembered of one peer's accepted initiations. Keep it as long as the peer."""
 
     last_timestamp: bytes = tai64n.NEVER

@@ -54,49 +54,45 @@ class Action(Enum):
     ZERO_KEYS = "wipe the keys of all sessions and handshakes"
 
 
-class _Session(msgspec.Struct):
+class _Session(msgspec.Struct, gc=False):
     created_s: float
     is_initiator: bool
     counter: int = 0
     rekeyed_on_receive: bool = False
 
 
-class PeerTimers:
-    """The timers of one peer. Not thread-safe."""
+class PeerTimers(msgspec.Struct, eq=False):
+    """The timers of one peer. Not thread-safe. ``jitter`` returns up to `constants.jitter_s`."""
 
-    def __init__(
-        self,
-        constants: TimerConstants | None = None,
-        *,
-        persistent_keepalive_s: float | None = None,
-        jitter: Callable[[], float] | None = None,
-    ) -> None:
-        """Start without a session. `jitter` returns seconds from 0 to `constants.jitter_s`."""
-        self.constants = TimerConstants() if constants is None else constants
-        self._persistent_keepalive_s = persistent_keepalive_s
-        self._jitter = jitter or self.constants.jitter
-        self._session: _Session | None = None
-        self._derived_s: float | None = None  # of the session that the initiator has to confirm
-        # The handshake that is wanted or under way.
-        self._wanted_at: float | None = None
-        self._attempts_since_s: float | None = None
-        self._last_handshake_sent_s = float("-inf")
-        self._pause_s = self.constants.rekey_timeout_s  # after that, before the next
-        self._pauses_s: tuple[float, ...] = ()  # after the next ones, where they are shorter
-        self.unanswered_since_s: float | None = None  # the first of the data without an answer
-        # Deadlines; None: not running.
-        self._retry_at: float | None = None
-        self._dead_at: float | None = None
-        self._keepalive_at: float | None = None
-        self._persistent_at: float | None = None
-        self._expire_at: float | None = None
-        self._zero_at: float | None = None
+    constants: TimerConstants = msgspec.field(default_factory=TimerConstants)
+    persistent_keepalive_s: float | None = None
+    jitter: Callable[[], float] | None = None  # by default that of the constants
+    _session: _Session | None = None
+    _derived_s: float | None = None  # of the session that the initiator has to confirm
+    # The handshake that is wanted or under way.
+    _wanted_at: float | None = None
+    _attempts_since_s: float | None = None
+    _last_handshake_sent_s: float = float("-inf")
+    _pause_s: float = float("nan")  # after that, before the next
+    _pauses_s: tuple[float, ...] = ()  # after the next ones, where they are shorter
+    unanswered_since_s: float | None = None  # the first of the data without an answer
+    # Deadlines; None: not running.
+    _retry_at: float | None = None
+    _dead_at: float | None = None
+    _keepalive_at: float | None = None
+    _persistent_at: float | None = None
+    _expire_at: float | None = None
+    _zero_at: float | None = None
+
+    def __post_init__(self) -> None:
+        """Start without a session."""
+        self._pause_s = self.constants.rekey_timeout_s
 
     def set_persistent_keepalive(self, interval_s: float | None, now_s: float) -> None:
         """Send a keepalive whenever nothing was sent or received for `interval_s`; None: never."""
-        if interval_s == self._persistent_keepalive_s:
+        if interval_s == self.persistent_keepalive_s:
             return
-        self._persistent_keepalive_s = interval_s
+        self.persistent_keepalive_s = interval_s
         self._persistent_at = None
         self._put_off_persistent(now_s)
 
@@ -104,7 +100,7 @@ class PeerTimers:
 
     def on_start(self, now_s: float) -> None:
         """Learn that the peer can be reached; a persistent keepalive wants its session at once."""
-        if self._persistent_keepalive_s is not None:
+        if self.persistent_keepalive_s is not None:
             self._want_handshake(now_s)
 
     def on_data_queued(self, now_s: float) -> None:
@@ -126,7 +122,7 @@ class PeerTimers:
         if self.unanswered_since_s is None:
             self.unanswered_since_s = now_s
         if self._dead_at is None:
-            self._dead_at = now_s + self.constants.dead_after_s + self._jitter()
+            self._dead_at = now_s + self.constants.dead_after_s + self._jitter_s()
         self._any_sent(now_s)
         self.rekey_on_send(now_s, counter, n_blocks)
 
@@ -251,6 +247,9 @@ class PeerTimers:
         long_ago_s = 3 * self.constants.rekey_timeout_s  # it may have stopped asking
         return self._derived_s is not None and now_s - self._derived_s < long_ago_s
 
+    def _jitter_s(self) -> float:
+        return (self.jitter or self.constants.jitter)()
+
     def _want_handshake(self, now_s: float) -> None:
         self._wanted_at = max(now_s, self._last_handshake_sent_s + self._pause_s)
         self._attempts_since_s = now_s
@@ -259,7 +258,7 @@ class PeerTimers:
         self._wanted_at, self._last_handshake_sent_s = None, now_s
         self._pause_s = min([self.constants.rekey_timeout_s, *self._pauses_s[:1]])
         self._pauses_s = self._pauses_s[1:]
-        self._retry_at = now_s + self._pause_s + self._jitter()
+        self._retry_at = now_s + self._pause_s + self._jitter_s()
         self._any_sent(now_s)
 
     def _end_attempts(self) -> None:
@@ -325,8 +324,8 @@ class PeerTimers:
         self._put_off_persistent(now_s)
 
     def _put_off_persistent(self, now_s: float) -> None:
-        if self._persistent_keepalive_s is not None:
-            self._persistent_at = now_s + self._persistent_keepalive_s
+        if self.persistent_keepalive_s is not None:
+            self._persistent_at = now_s + self.persistent_keepalive_s
 
     def _is_keepalive_due(self, now_s: float) -> bool:
         is_due = False

@@ -16,6 +16,7 @@ from fastun.host.process.supply_messages import (
     UsageRead,
     Version,
 )
+from fastun.peers import prefixes
 from fastun.peers.terms import Usage
 
 if TYPE_CHECKING:
@@ -91,13 +92,17 @@ class GatewayPeers:
     def changes_since(self, version: int) -> Changes | None:
         """As ServedPeers."""
         read = self._asked(messages.ReadChanges(since=version), ChangesRead, _MANY_LIMIT_S)
-        return cast("Changes", pickle.loads(read.changes)) if read.changes else None  # noqa: S301
+        if not read.changes:
+            return None
+        changes = cast("Changes", pickle.loads(read.changes))  # noqa: S301
+        _slim(changes.peers)
+        return changes
 
     def peers(self) -> tuple[Peer, ...]:
         """As ServedPeers."""
         read = self._asked(messages.ReadPeers(), PeersRead, _MANY_LIMIT_S)
         # From the process that has more rights to the one that has less.
-        return cast("tuple[Peer, ...]", pickle.loads(read.peers))  # noqa: S301
+        return _slim(cast("tuple[Peer, ...]", pickle.loads(read.peers)))  # noqa: S301
 
     def usage(self) -> dict[str, Usage]:
         """As ServedPeers."""
@@ -120,3 +125,10 @@ class GatewayPeers:
             return self._host.call_soon(request, expected, limit_s)[0]
         except OSError as error:
             raise RuntimeFailure(error.strerror or str(error)) from None
+
+
+def _slim(peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
+    for peer in peers:
+        for network in peer.allowed_ips:
+            prefixes.slim(network)
+    return peers

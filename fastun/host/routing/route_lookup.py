@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -27,6 +28,11 @@ class Way(NamedTuple):
 
 
 NO_WAY = Way()
+
+
+@functools.lru_cache(maxsize=64)  # few, and each is remembered of many peers
+def _way(interface: int, gateway: bytes, source: Address | None) -> Way:
+    return Way(interface, gateway, source)
 
 
 class RouteLookup:
@@ -63,7 +69,7 @@ class RouteLookup:
         except OSError:
             return NO_WAY
         preferred = route.attributes.get(RTA_PREFSRC)
-        return Way(
+        return _way(
             number(route.attributes.get(RTA_OIF, b"")),
             route.attributes.get(RTA_GATEWAY, b""),
             ip_address(preferred) if preferred else source,

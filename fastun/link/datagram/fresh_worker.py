@@ -66,7 +66,7 @@ class FreshWorkers:
                 self._tell_sending(udp_peer)
 
     def _tell_receiving(self, udp_peer: UdpPeer) -> None:
-        for opened in udp_peer.opened.values():
+        for opened in udp_peer.opened:
             self._installer.add_receiving(
                 udp_peer.slotted.slot, opened.keys, counter=0, is_known=opened.is_added
             )

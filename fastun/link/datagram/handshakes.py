@@ -152,8 +152,7 @@ class DatagramHandshakes:
         udp_peer = self._peers.by_slot.get(slot)
         if udp_peer is None:
             return
-        if index in udp_peer.opened:
-            udp_peer.opened[index].is_added = True
+        udp_peer.note_added(index)
         responding, concluding = udp_peer.responding, udp_peer.concluding
         if responding is not None and responding.local_index == index and udp_peer.response:
             with contextlib.suppress(OSError):  # lost, as any datagram may be

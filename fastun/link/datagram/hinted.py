@@ -14,7 +14,7 @@ import msgspec
 RECENT_S = 5.0
 
 
-class RecentCounters(msgspec.Struct):
+class RecentCounters(msgspec.Struct, gc=False):
     """Which counters a session has used within the last 5 to 10 s."""
 
     _older: int = 0
@@ -45,7 +45,7 @@ HOLD_MAX_S = 600.0
 _AT_ONCE_S = 10.0
 
 
-class HintedLimit(msgspec.Struct):
+class HintedLimit(msgspec.Struct, gc=False):
     """What a verified hint allows to a peer that cannot be asked. ``size`` 0: all.
 
     ``whole``: longer datagrams go without "don't fragment", since the hint was below the floor;

@@ -61,7 +61,7 @@ class Step(Enum):
     DOUBT = "begin a handshake"
 
 
-class Liveness(msgspec.Struct):
+class Liveness(msgspec.Struct, gc=False):
     """What is known of one peer. Times are CLOCK_BOOTTIME."""
 
     is_doubted: bool = False  # the path; until the next handshake

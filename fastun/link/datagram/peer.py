@@ -92,7 +92,7 @@ class SourcePin(msgspec.Struct):
     n_responses: int = 0  # sent since the last answer
 
 
-class PeerPort(msgspec.Struct):
+class PeerPort(msgspec.Struct, gc=False):
     """Our source port towards a peer, as port_change.py has it. Times are CLOCK_BOOTTIME."""
 
     socket_index: int | None = None  # the socket that it is tried by; None: any that suits
@@ -130,7 +130,7 @@ class UdpPeer(msgspec.Struct):
     responding: SessionKeys | None = msgspec.field(default=None)
     response: bytes | None = None  # to be sent when the link-reader opens under `responding`
     current: SessionKeys | None = msgspec.field(default=None)
-    opened: dict[int, OpenedKeys] = msgspec.field(default_factory=dict)  # by our index, by age
+    opened: tuple[OpenedKeys, ...] = ()  # the oldest first
     handshake_s: float = 0.0  # when the last handshake succeeded, CLOCK_BOOTTIME
     hello: HelloExchange = msgspec.field(default_factory=HelloExchange)
     link: Link | None = None
@@ -169,14 +169,19 @@ class UdpPeer(msgspec.Struct):
         """Take note of keys that the link-reader is to open with: as many as it keeps."""
         concluding = None if self.concluding is None else self.concluding.keys
         in_use = (self.current, concluding, self.responding)
-        old = [index for index, each in self.opened.items() if each.keys not in in_use]
-        for index in old[: max(0, len(self.opened) + 1 - RECEIVING_KEYS)]:
-            del self.opened[index]
-        self.opened[keys.local_index] = OpenedKeys(keys)
+        old = [each for each in self.opened if each.keys not in in_use]
+        left = old[: max(0, len(self.opened) + 1 - RECEIVING_KEYS)]
+        self.opened = (*(each for each in self.opened if each not in left), OpenedKeys(keys))
+
+    def note_added(self, index: int) -> None:
+        """Take note that the link-reader opens with the keys of this index."""
+        for each in self.opened:
+            each.is_added |= each.keys.local_index == index
 
     def forget_expired(self, now_s: float) -> None:
         """Forget keys that open nothing any more."""
         created_before_s = now_s - self.timers.constants.reject_after_time_s
-        for index, each in list(self.opened.items()):
-            if each.keys.created_s < created_before_s:
-                del self.opened[index]
+        if any(each.keys.created_s < created_before_s for each in self.opened):
+            self.opened = tuple(
+                each for each in self.opened if each.keys.created_s >= created_before_s
+            )

@@ -50,6 +50,9 @@ SILENT_TRIES = 3 * TRIES
 # and as many of the session's counters for control messages.
 DEAF_S = 10.0
 
+# By whether a hint is verified: before then it begins no search.
+_HEARS_ALL = (float("-inf"), float("-inf"))
+
 _SEAL_BYTES = DATA_BYTES_MIN  # the data message's header and tag
 SHORTEST = 512  # of a question; its answer is far shorter, whoever asks
 _SHORTEST_HINT = 576  # RFC 791 section 3.2; with IP and UDP header longer than SHORTEST
@@ -93,7 +96,7 @@ def decode(message: bytes) -> Probe | Probed | None:
     return probe if is_true else None
 
 
-class PathSearch(msgspec.Struct):
+class PathSearch(msgspec.Struct, gc=False):
     """The search for one path's MTU. All sizes are those of IP packets outside, in bytes.
 
     A hint has its size asked for first. When that is answered, each longer size is asked for
@@ -114,7 +117,7 @@ class PathSearch(msgspec.Struct):
     _n_companions: int = 0  # answered since `_asked` was first asked for
     _began_s: float = 0.0  # when it was
     _round_trip_s: float = 0.0  # 0: unknown
-    _deaf_until_s: list[float] = msgspec.field(default_factory=lambda: [float("-inf")] * 2)
+    _deaf_until_s: tuple[float, float] = _HEARS_ALL
 
     def follow(self, address: UdpAddress, longest: int) -> None:
         """Search the path to ``address`` up to ``longest``; a path that is known goes on."""
@@ -123,7 +126,7 @@ class PathSearch(msgspec.Struct):
         if address != self._address:
             self.limit = 0
             self._round_trip_s = 0.0
-            self._deaf_until_s = [float("-inf")] * 2
+            self._deaf_until_s = _HEARS_ALL
         self._address, self._longest = address, longest
         self._begin()
 
@@ -140,7 +143,7 @@ class PathSearch(msgspec.Struct):
         if not has_news or now_s < self._deaf_until_s[is_verified]:
             return False
         if not is_verified:
-            self._deaf_until_s[False] = now_s + DEAF_S
+            self._deaf_until_s = now_s + DEAF_S, self._deaf_until_s[True]
         self._begin()
         if size:
             self._is_quick, self._hint = is_verified, size
@@ -241,9 +244,8 @@ class PathSearch(msgspec.Struct):
 
         What a stranger has made up keeps no verified hint from being followed at once.
         """
-        self._deaf_until_s[False] = now_s + DEAF_S
-        if self._is_quick:
-            self._deaf_until_s[True] = now_s + DEAF_S
+        until_s = now_s + DEAF_S
+        self._deaf_until_s = until_s, until_s if self._is_quick else self._deaf_until_s[True]
 
     def _end(self, now_s: float) -> None:
         """Conclude. The path MTU does not change before: senders inside remember the least."""

@@ -91,7 +91,7 @@ class RememberedEndpoints:
         self._handshakes = handshakes
         self._restored: list[UdpPeer] = []
         self._days: dict[bytes, int] = {}  # by key, when they were here, before the last restart
-        self._written = codec.pack([])
+        self._written = _digest(codec.pack([]))  # of what is in the file
         self._written_keys: set[bytes] = set()
         self._written_s = float("-inf")
         self._has_warned = False
@@ -121,7 +121,7 @@ class RememberedEndpoints:
         except codec.CodecError as error:
             self._warn("the file of the clients' addresses is damaged", str(error)[:100])
         else:
-            self._written = packed  # what is too old in it goes
+            self._written = _digest(packed)  # what is too old in it goes
             return places
         return []
 
@@ -192,13 +192,14 @@ class RememberedEndpoints:
         """Write the file, if anything has changed."""
         places = self._places()
         packed = codec.pack(places)
-        if packed == self._written:
+        digest = _digest(packed)
+        if digest == self._written:
             return
         self._written_s = clock.boottime_s()
         self._written_keys = {place.key for place in places}
         try:
             self._files.replace(self._name, packed)
-            self._written = packed
+            self._written = digest
         except OSError as error:
             self._warn("cannot save where clients are", str(error.strerror))
 
@@ -239,6 +240,10 @@ class RememberedEndpoints:
                 file=self._files.path(self._name),
                 error=why,
             )
+
+
+def _digest(packed: bytes) -> bytes:
+    return blake2s(packed).digest()
 
 
 def _today() -> int:

@@ -16,11 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from fastun import log
 from fastun.config.push import Push
-from fastun.lane.messages import (
-    ForgetReceivingKeys,
-    LinkFormat,
-    SendKeepalive,
-)
+from fastun.lane.messages import ForgetReceivingKeys, SendKeepalive
 from fastun.lane.worker_process import WorkerProcess
 from fastun.link import hello
 from fastun.link.datagram.address_race import endpoints_of
@@ -42,7 +38,7 @@ from fastun.link.datagram.source_pin import SourcePins
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
 from fastun.link.traffic_observer import TICK_S
-from fastun.native import UdpAddress, Wire
+from fastun.native import UdpAddress
 from fastun.session import clock
 from fastun.session.timers import Action, PeerTimers
 from fastun.session.transport import SessionKeys
@@ -232,21 +228,12 @@ class DatagramSessions:
         if link is not None and link is udp_peer.link:
             return
         udp_peer.observer.skip()
+        mode, mtu = hello.native_mode(self._settings), self._end.inner_mtu.bytes
+        link_format = hello.format_of_datagrams(mode, mtu)
         udp_peer.link = self._links.attach_datagrams(
-            udp_peer.slotted, self._format(), str(udp_peer.address)
+            udp_peer.slotted, link_format, str(udp_peer.address)
         )
         self._paths.measure(udp_peer, clock.boottime_s())
-
-    def _format(self) -> LinkFormat:
-        return LinkFormat(
-            wire=Wire.WIREGUARD,
-            mode=hello.native_mode(self._settings),
-            super_outbound=False,
-            super_inbound=False,
-            message_max=hello.SEALED_MESSAGE_MAX,
-            is_datagram=True,
-            mtu=self._end.inner_mtu.bytes,
-        )
 
     # -- control messages ---------------------------------------------------------------------
 
@@ -346,4 +333,4 @@ class DatagramSessions:
                 if slot not in self._links.by_slot or self._peers.is_carried(udp_peer):
                     self._lane.send("link-reader", ForgetReceivingKeys(slot))
                     self._ways.forget(slot)
-                    udp_peer.opened.clear()
+                    udp_peer.opened = ()

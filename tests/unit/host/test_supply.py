@@ -10,7 +10,7 @@ import stat
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -252,6 +252,24 @@ def test_the_key_by_which_peers_know_a_server_is_looked_up(tmp_path: Path) -> No
         for key in (other, None):
             with pytest.raises(ConfigError, match=r"the peer of --state .* knows this server by"):
                 source.check_key(settings, key)
+
+
+def test_a_network_of_one_address_has_no_function_of_its_own(tmp_path: Path) -> None:
+    """Also not where it came from the host process as text: 250 bytes for each peer."""
+    settings = server(tmp_path)
+    assert settings.role == "serve"
+    keys.load_or_make_private(settings.private_key_file)
+    prefixes = tuple(map(ip_network, ("10.9.0.2/32", "10.9.1.2/31", "10.9.2.0/24", "fd00::2/128")))
+    with supplying(settings) as host:
+        peers = GatewayPeers(host, settings)
+        before = peers.version()
+        with PeerStore(settings.state_dir) as store:
+            store.add(Peer(name="laptop", public_key=bytes(range(32)), allowed_ips=prefixes))
+        changes = peers.changes_since(before)
+        assert changes is not None
+        for peer in (*peers.peers(), *changes.peers):
+            assert peer.allowed_ips == prefixes
+            assert not [each for each in peer.allowed_ips if "hosts" in vars(each)]
 
 
 def test_a_client_has_no_peer_directory(tmp_path: Path) -> None:
