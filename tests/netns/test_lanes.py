@@ -9,14 +9,10 @@ dog and elk have three lanes, the others one.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import signal
 import socket
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-import psutil
 import pytest
 
 from fastun.lab.host import wait_until
@@ -25,6 +21,18 @@ from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, GatewayProcess, add_peer, start_gateway
 from fastun.native import ROLES
 from tests.support.lanes_at_once import AT_ONCE
+from tests.support.lanes_load import status_of
+from tests.support.lanes_seen import (
+    assert_each_lane_adds_up,
+    handshakes_of,
+    kill_worker,
+    link_of,
+    n_connections,
+    packets_by_lane,
+    restarts_of,
+    worker_pid,
+)
+from tests.support.numbered import echoing
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
@@ -158,7 +166,7 @@ def test_a_peer_that_is_removed_is_gone_from_every_lane(network: Network) -> Non
 
 def test_a_peer_on_udp_is_in_its_lane_and_keeps_its_session_over_a_kill(network: Network) -> None:
     server, cow, lane = network.server, network.clients["cow"], OF_ONE.index("cow")
-    before, handshakes = packets_by_lane(server, "tun-writer"), handshakes_of(server)
+    before, handshakes = packets_by_lane(server, "tun-writer", N_LANES), handshakes_of(server)
     for role in ROLES:
         transfer = start_transfer(cow.host, server.host, SERVER_INNER, n_bytes=3 * 10**6)
         pid = kill_worker(server, f"{role}/{lane}")
@@ -166,7 +174,7 @@ def test_a_peer_on_udp_is_in_its_lane_and_keeps_its_session_over_a_kill(network:
             lambda r=role, p=pid: worker_pid(server, f"{r}/{lane}") not in (None, p), "a successor"
         )
         assert transfer.result(timeout=60).is_exact
-    after = packets_by_lane(server, "tun-writer")
+    after = packets_by_lane(server, "tun-writer", N_LANES)
     carried = [now - was for now, was in zip(after, before, strict=True)]
     assert carried.pop(lane) > 1000
     assert max(carried) < 100
@@ -181,17 +189,18 @@ def test_a_client_of_several_lanes_has_a_connection_in_each_that_both_have(
     network: Network,
 ) -> None:
     server, dog = network.server, network.clients["dog"]
-    wait_until(lambda: connections_of(dog) == N_OF_DOG, "all connections")
+    wait_until(lambda: n_connections(dog) == N_OF_DOG, "all connections")
     (peer,) = (each for each in status_of(server)["peers"] if each["name"] == "dog")
     assert peer["link"]["lanes"] == list(range(N_OF_DOG))
-    before = packets_by_lane(server, "link-reader")
+    before = packets_by_lane(server, "link-reader", N_LANES)
     flows = [
         start_transfer(dog.host, server.host, SERVER_INNER, n_bytes=10**6, port=7200 + n)
         for n in range(16)
     ]
     assert all(flow.result(timeout=60).is_exact for flow in flows)
     carried = [
-        now - was for now, was in zip(packets_by_lane(server, "link-reader"), before, strict=True)
+        now - was
+        for now, was in zip(packets_by_lane(server, "link-reader", N_LANES), before, strict=True)
     ]
     print(carried)  # noqa: T201
     assert min(carried[:N_OF_DOG]) > sum(carried) / 12
@@ -204,7 +213,7 @@ def test_of_a_client_of_several_lanes_one_may_end_and_the_peer_is_up_all_the_tim
     network: Network, lane: int
 ) -> None:
     server, dog = network.server, network.clients["dog"]
-    wait_until(lambda: connections_of(dog) == N_OF_DOG, "all connections")
+    wait_until(lambda: n_connections(dog) == N_OF_DOG, "all connections")
     before = link_of(server, "dog")
     transfer = start_transfer(dog.host, server.host, SERVER_INNER, n_bytes=2 * 10**7)
     for role in ("link-writer", "link-reader"):
@@ -212,110 +221,10 @@ def test_of_a_client_of_several_lanes_one_may_end_and_the_peer_is_up_all_the_tim
         wait_until(
             lambda r=role, p=pid: worker_pid(server, f"{r}/{lane}") not in (None, p), "a successor"
         )
-        wait_until(lambda: connections_of(dog) == N_OF_DOG, "all connections again")
+        wait_until(lambda: n_connections(dog) == N_OF_DOG, "all connections again")
     assert transfer.result(timeout=60).is_exact
     assert link_of(server, "dog") == before
     assert_each_lane_adds_up(server)
-
-
-# -- what is looked at ------------------------------------------------------------------------
-
-
-def status_of(gateway: GatewayProcess) -> Any:
-    words = ("status", "--json", "--run-dir", str(gateway.log_file.parent))
-    return json.loads(gateway.host.run(*FASTUN, *words).stdout)
-
-
-def link_of(gateway: GatewayProcess, name: str) -> float:
-    """When the peer's link began."""
-    (peer,) = (each for each in status_of(gateway)["peers"] if each["name"] == name)
-    return float(peer["since_unix_seconds"])
-
-
-def handshakes_of(gateway: GatewayProcess) -> float:
-    return gateway.scrape().total("fastun_handshakes_total", result="ok")
-
-
-def restarts_of(gateway: GatewayProcess, lane: int) -> float:
-    return gateway.scrape().total("fastun_worker_restarts_total", lane=str(lane))
-
-
-def connections_of(client: GatewayProcess) -> int:
-    """How many connections to the server it has."""
-    words = ("-Htn", "state", "established", "dport", "=", ":55555")
-    return len(client.host.run("ss", *words).stdout.splitlines())
-
-
-def packets_by_lane(gateway: GatewayProcess, role: str) -> list[float]:
-    scrape = gateway.scrape()
-    return [
-        scrape.total("fastun_packets_total", role=role, lane=str(lane)) for lane in range(N_LANES)
-    ]
-
-
-def missing_packets(gateway: GatewayProcess) -> list[int]:
-    """By lane and direction: taken in, less delivered, dropped, and crossed to other lanes."""
-    missing = []
-    for lane in status_of(gateway)["lanes"]:
-        for direction in (lane["outbound"], lane["inbound"]):
-            reader, writer = direction["reader"], direction["writer"]
-            n_dropped = sum(reader["drops"].values()) + sum(writer["drops"].values())
-            n_crossed = lane["crossed_packets"] if direction is lane["outbound"] else 0
-            missing.append(reader["packets"] - writer["packets"] - n_dropped - n_crossed)
-    return missing
-
-
-def assert_each_lane_adds_up(gateway: GatewayProcess) -> None:
-    try:
-        wait_until(lambda: not any(missing_packets(gateway)), "it adds up", timeout_s=10)
-    finally:
-        print(missing_packets(gateway))  # noqa: T201
-
-
-def worker_pid(gateway: GatewayProcess, name: str) -> int | None:
-    for child in psutil.Process(gateway.process.pid).children():
-        with contextlib.suppress(psutil.Error):
-            if child.cmdline()[:1] == [f"fastun: {name}"]:
-                return child.pid
-    return None
-
-
-def kill_worker(gateway: GatewayProcess, name: str) -> int:
-    wait_until(lambda: worker_pid(gateway, name) is not None, f"{name} runs")
-    pid = worker_pid(gateway, name)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    return pid
-
-
-@contextlib.contextmanager
-def echoing(host: Host, address: str) -> Iterator[int]:
-    """Send back each datagram; yields the port."""
-    with host.socket(kind=socket.SOCK_DGRAM) as echo:
-        echo.bind((address, 0))
-        echo.settimeout(0.1)
-        stopped = threading.Event()
-
-        def serve() -> None:
-            while not stopped.is_set():
-                with contextlib.suppress(TimeoutError):
-                    data, back = echo.recvfrom(64)
-                    echo.sendto(data, back)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield echo.getsockname()[1]
-        finally:
-            stopped.set()
-            thread.join()
-
-
-def exchange(our: socket.socket, n: int) -> None:
-    """Have `n` numbered datagrams come back, each once and in order."""
-    for i in range(n):
-        our.send(i.to_bytes(4, "big"))
-        assert our.recv(64) == i.to_bytes(4, "big")
 
 
 class Exchange:

@@ -12,33 +12,15 @@ import pytest
 from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
-from fastun.lab.tunnel import UDP_PORT
 from tests.support.accounting import assert_adds_up
 from tests.support.lanes_at_once import AT_ONCE
+from tests.support.lanes_seen import block_udp, n_connections
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
-    from fastun.lab.host import Host
-    from fastun.lab.tunnel import GatewayProcess
     from tests.conftest import StartTunnel
 
 OF_SERVER = 4
-
-
-def n_connections(client: GatewayProcess) -> int:
-    words = ("-Htn", "state", "established", "dport", "=", ":55555")
-    return len(client.host.run("ss", *words).stdout.splitlines())
-
-
-def block_udp(server: Host) -> None:
-    server.run("nft", "add", "table", "inet", "firewall")
-    for hook, where in (("input", "dport"), ("output", "sport")):
-        chain = f"{{ type filter hook {hook} priority 0; }}"
-        server.run("nft", "add", "chain", "inet", "firewall", hook, chain)
-        server.run(
-            *("nft", "add", "rule", "inet", "firewall", hook),
-            *("udp", where, str(UDP_PORT), "drop"),
-        )
 
 
 @pytest.mark.parametrize("n_lanes", [1, 3])

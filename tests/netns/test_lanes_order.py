@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import socket
 import threading
 import time
@@ -11,138 +9,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
-from fastun.lab.network import Lab
-from fastun.lab.traffic import iperf3
-from fastun.lab.tunnel import Tunnel, start_tunnel
-from tests.support.lanes_at_once import AT_ONCE
+from tests.support.lanes_order import N_LANES, N_NUMBERED, PACE_S, check_order, four_lanes
+from tests.support.lanes_seen import n_connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.lab.host import Host
+    from fastun.lab.tunnel import Tunnel
     from tests.support.figures import Figures
 
-N_LANES = 4
-N_TCP = 32
-N_NUMBERED = 16
 N_FLOWS = 1024
-PACE_S = 0.005
-SOAK = os.environ.get("FASTUN_SOAK") == "1"
 
 
 @pytest.fixture(scope="module")
 def tunnel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tunnel]:
-    lanes = ("--lanes", str(N_LANES))
-    with Lab() as lab, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(lab_tunnel, "FASTUN", AT_ONCE)
-        server, client = lab.host("server"), lab.host("client")
-        lab.wire(server, client, ["10.0.1.1/24"], ["10.0.1.2/24"])
-        pair = start_tunnel(
-            server,
-            client,
-            "10.0.1.1",
-            tmp_path_factory.mktemp("order"),
-            server_arguments=lanes,
-            client_arguments=lanes,
-        )
-        pair.wait_up()
-        wait_until(lambda: n_connections(client) == N_LANES, "a connection a lane", timeout_s=10)
+    with four_lanes(tmp_path_factory.mktemp("order"), "tcp") as pair:
+        wait_until(lambda: n_connections(pair.client) == N_LANES, "a connection a lane")
         yield pair
-
-
-def n_connections(client: Host) -> int:
-    words = ("-Htn", "state", "established", "dport", "=", ":55555")
-    return len(client.run("ss", *words).stdout.splitlines())
-
-
-def out_of_order(numbers: list[int]) -> int:
-    return sum(after <= before for before, after in itertools.pairwise(numbers))
-
-
-class Numbered:
-    """A flow of numbered datagrams, and the numbers that came back, as they came."""
-
-    def __init__(self, source: Host, address: str, port: int) -> None:
-        self.socket = source.socket(kind=socket.SOCK_DGRAM)
-        self.socket.connect((address, port))
-        self.socket.setblocking(False)
-        self.n_sent = 0
-        self.came: list[int] = []
-
-    def send(self) -> None:
-        try:
-            self.socket.send(self.n_sent.to_bytes(4, "big"))
-            self.n_sent += 1
-        except BlockingIOError:
-            pass
-
-    def receive(self) -> None:
-        try:
-            while True:
-                self.came.append(int.from_bytes(self.socket.recv(16), "big"))
-        except BlockingIOError:
-            pass
-
-    def n_out_of_order(self) -> int:
-        return out_of_order(self.came)
-
-
-def echo_of(host: Host, address: str, came: list[tuple[tuple[str, int], int]]) -> socket.socket:
-    """Send back what comes, and note it with its source; ends when it is closed."""
-    echo = host.socket(kind=socket.SOCK_DGRAM)
-    echo.bind((address, 0))
-
-    def serve() -> None:
-        try:
-            while True:
-                data, back = echo.recvfrom(16)
-                if not data:
-                    return
-                came.append((back, int.from_bytes(data, "big")))
-                echo.sendto(data, back)
-        except OSError:
-            return
-
-    threading.Thread(target=serve, daemon=True).start()
-    return echo
 
 
 @pytest.mark.promise("A flow keeps its order over several lanes, also beside many others")
 def test_numbered_flows_beside_many_transfers_keep_their_order(
     tunnel: Tunnel, figures: Figures
 ) -> None:
-    server, client = tunnel.server, tunnel.client
-    came: list[tuple[tuple[str, int], int]] = []
-    duration_s = 60 if SOAK else 3
-    echo = echo_of(server.host, server.inner_address, came)
-    port = echo.getsockname()[1]
-    flows = [Numbered(client.host, server.inner_address, port) for _ in range(N_NUMBERED)]
-    load = threading.Thread(
-        target=iperf3,
-        args=(client.host, server.host, server.inner_address),
-        kwargs={"duration_s": duration_s, "n_streams": N_TCP},
-    )
-    load.start()
-    while load.is_alive():
-        for flow in flows:
-            flow.send()
-            flow.receive()
-        time.sleep(PACE_S)
-    time.sleep(0.5)
-    for flow in flows:
-        flow.receive()
-    by_flow: dict[tuple[str, int], list[int]] = {}
-    for source, number in came:
-        by_flow.setdefault(source, []).append(number)
-    n_wrong = sum(flow.n_out_of_order() for flow in flows)
-    n_wrong_there = sum(map(out_of_order, by_flow.values()))
-    figures.total("numbered packets that came back", sum(len(flow.came) for flow in flows))
-    figures.total("of them out of order", n_wrong + n_wrong_there)
-    assert len(by_flow) == N_NUMBERED
-    assert all(len(flow.came) > flow.n_sent / 2 for flow in flows)
-    assert (n_wrong_there, n_wrong) == (0, 0)
+    check_order(tunnel, figures, seconds=3)
 
 
 def test_many_equal_flows_are_even_over_the_lanes(tunnel: Tunnel) -> None:

@@ -16,17 +16,16 @@ from fastun.lab.network import Lab
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, GatewayProcess, add_peer, start_gateway
 from fastun.native import ROLES
-from tests.netns.test_lanes import (
+from tests.support.lanes_at_once import AT_ONCE
+from tests.support.lanes_load import lanes_of, loaded, wait_for_lanes
+from tests.support.lanes_seen import (
     assert_each_lane_adds_up,
-    echoing,
-    exchange,
     handshakes_of,
     kill_worker,
     link_of,
     worker_pid,
 )
-from tests.support.lanes_at_once import AT_ONCE
-from tests.support.lanes_load import lanes_of, loaded, wait_for_lanes
+from tests.support.numbered import echoing, exchange
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:

@@ -6,8 +6,6 @@ client 10.1.0.2 ==veth== 10.1.0.1 router 198.51.100.1 ==veth== 198.51.100.9 serv
 from __future__ import annotations
 
 import contextlib
-import socket
-import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,15 +14,15 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import UDP_PORT, GatewayProcess, Tunnel, add_peer, start_gateway
-from tests.netns.test_lanes import assert_each_lane_adds_up, echoing
 from tests.support.compressed_time import gateway_with
 from tests.support.lanes_at_once import AT_ONCE, LINES
 from tests.support.lanes_load import loaded, status_of, wait_for_lanes
+from tests.support.lanes_seen import assert_each_lane_adds_up
+from tests.support.numbered import asking
 from tests.support.sealed_capture import sealed_on
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from fastun.lab.host import Host
@@ -102,56 +100,6 @@ def office(lab: Lab, tmp_path: Path, program: tuple[str, ...]) -> Office:
     dialling.addresses, serving.addresses = [f"{CLIENT_INNER}/24"], [f"{SERVER_INNER}/24"]
     Tunnel(serving, dialling).wait_up()
     return Office(dialling, router, serving)
-
-
-class Asked:
-    """Numbered questions in some flows, all of which want their answer."""
-
-    def __init__(self, source: Host, port: int, address: str, n_flows: int = 12) -> None:
-        self.flows = [source.socket(kind=socket.SOCK_DGRAM) for _ in range(n_flows)]
-        for flow in self.flows:
-            flow.connect((address, port))
-            flow.setblocking(False)
-        self.n_sent = 0
-        self.came: list[list[int]] = [[] for _ in self.flows]
-
-    def send(self) -> None:
-        for flow in self.flows:
-            flow.send(self.n_sent.to_bytes(4, "big"))
-        self.n_sent += 1
-
-    def take(self) -> None:
-        for flow, came in zip(self.flows, self.came, strict=True):
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    came.append(int.from_bytes(flow.recv(16), "big"))
-
-    def n_lost(self) -> int:
-        return sum(self.n_sent - len(set(came)) for came in self.came)
-
-
-@contextlib.contextmanager
-def asking(source: Host, destination: Host, address: str) -> Iterator[Asked]:
-    """Ask all the time, and at the end wait for the last answers."""
-    stopped = threading.Event()
-    with echoing(destination, address) as port:
-        asked = Asked(source, port, address)
-
-        def ask() -> None:
-            while not stopped.is_set():
-                asked.send()
-                time.sleep(0.05)
-                asked.take()
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        try:
-            yield asked
-        finally:
-            stopped.set()
-            thread.join()
-            time.sleep(0.5)
-            asked.take()
 
 
 @pytest.mark.promise("A lane whose NAT mapping has died carries nothing until it is proven again")
