@@ -15,6 +15,15 @@ void datagram_refresh_endpoint(struct link_writer *writer, struct writer_link *l
         link->sourceless_until_ns = 0;
 }
 
+struct loop_socket *datagram_other_socket(struct link_writer *writer,
+                                          const struct writer_link *link) {
+    bool is_ipv6 = link->endpoint.family == UDP_ADDRESS_IPV6;
+    for (int i = 0; i < N_SOCKETS; i++)
+        if (writer->sockets[i].fd >= 0 && (!is_ipv6 || writer->sockets[i].family == AF_INET6))
+            return &writer->sockets[i];
+    return &writer->sockets[link->endpoint.socket_index % N_SOCKETS];
+}
+
 /* Whether to set our source address to the one that the peer knows. If it was removed, it may be
  * back. */
 static bool has_source(struct writer_link *link) {

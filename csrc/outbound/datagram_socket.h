@@ -9,9 +9,15 @@
 /* Looks whether the peer has moved. */
 void datagram_refresh_endpoint(struct link_writer *writer, struct writer_link *link);
 
+/* What reaches the peer in place of a socket that is not there; the same where none is. */
+struct loop_socket *datagram_other_socket(struct link_writer *writer,
+                                          const struct writer_link *link);
+
+/* When sockets come and go, the link-reader may hear of it before this worker, or after it. */
 static inline struct loop_socket *datagram_socket(struct link_writer *writer,
                                                   const struct writer_link *link) {
-    return &writer->sockets[link->endpoint.socket_index % N_SOCKETS];
+    struct loop_socket *own = &writer->sockets[link->endpoint.socket_index % N_SOCKETS];
+    return own->fd >= 0 ? own : datagram_other_socket(writer, link);
 }
 
 /* What one sendmsg carries. */
