@@ -302,7 +302,7 @@ class Lane:
             said = f"secret memory for keys ({self.keys.secret_error})"
             confined = structs.replace(confined, lacks=(*confined.lacks, said))
         is_first = all(each.confined is None for each in self.workers.values())
-        if is_first and confined.lacks:
+        if is_first and self._template.is_news(confined.lacks):
             said = ", ".join(confined.lacks)
             self._log.warning("this kernel cannot fully confine the workers", lacks=said)
         if why := self._template.users.why:

@@ -77,7 +77,14 @@ class Template:
         self._ending: list[int] = []  # templates that end by themselves, and are to be collected
         self._answered: set[int] = set()  # workers whose process IDs are known
         self._may_have_lost = False  # one that was forked, and whose ID was never said
+        self._lacks_said: set[tuple[str, ...]] = {()}
         self._log = log.get("lane")
+
+    def is_news(self, lacks: tuple[str, ...]) -> bool:
+        """Return whether it is to be said that workers lack this: of several lanes, once."""
+        is_news = lacks not in self._lacks_said
+        self._lacks_said.add(lacks)
+        return is_news
 
     def __enter__(self) -> Self:
         """Start it, so that it imports while the gateway does other things.

@@ -46,6 +46,14 @@ def forked(by: Template) -> Iterator[tuple[psutil.Process, Channel]]:
             os.waitpid(pid, 0)
 
 
+def test_what_workers_lack_is_said_once_of_all_lanes() -> None:
+    template = Template()
+    lacks = ("Landlock (not supported)",)
+    assert not template.is_news(())
+    assert [template.is_news(lacks) for _ in range(16)] == [True, *[False] * 15]
+    assert template.is_news((*lacks, "secret memory for keys (no room)"))
+
+
 def test_a_worker_is_a_child_of_the_gateway_in_a_group_of_its_own() -> None:
     with Template() as forking, forked(forking) as (worker, _):
         while worker.cmdline()[:1] != ["fastun: tun-reader/7"]:
