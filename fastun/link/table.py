@@ -254,6 +254,10 @@ class LinkTable:
         """Note that a link-reader has keys of the peer, though there is no link in its lane."""
         self._ended[slot, lane.index] = time.monotonic()
 
+    def note_keys_given(self, slot: int, lane: Lane) -> None:
+        """Note that a link-reader has new keys of the peer, which are not to be wiped by then."""
+        self._ended.pop((slot, lane.index), None)
+
     def forget_old_keys(self) -> None:
         """Have the link-reader wipe the keys of links that ended so long ago that none opens.
 

@@ -38,6 +38,7 @@ class WayLinks:
     def open_by(self, known: PeerWays, way: Way, agreed: WayKeys) -> None:
         """Have the link-reader open by these keys. HandshakeError: there is no place for them."""
         self._installers[way.lane.index].add_receiving(known.slot, agreed.keys, counter=0)
+        self._links.note_keys_given(known.slot, way.lane)
         way.take(agreed)
 
     def open_again(self, known: PeerWays, way: Way) -> None:

@@ -243,6 +243,22 @@ def test_keys_of_an_ended_link_are_wiped_when_none_of_them_can_open_any_more(
     assert office.lane.take() == []
 
 
+def test_keys_that_came_after_a_link_ended_are_not_wiped_with_those_before(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a further lane on UDP, which has keys before it has a link."""
+    office = Office(Wire.WIREGUARD, stack)
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    office.attach_datagrams(1, "ant")
+    office.table.end(1, "asked to")
+    office.table.note_keys_given(1, office.table.lanes.first)
+    office.lane.take()
+    now_s += REJECT_AFTER_TIME_S
+    office.table.forget_old_keys()
+    assert office.lane.take() == []
+
+
 def going_over(office: Office, slot: int = 0) -> tuple[socket.socket, int]:
     """Have a peer go over from a stream to UDP; its end of the stream, and that link's id."""
     theirs = office.attach(slot, "ant")
