@@ -246,6 +246,11 @@ class PeerWays(msgspec.Struct):
         """The slot of the peer."""
         return self.udp_peer.slotted.slot
 
+    def anew(self, agreed: Agreed) -> PeerWays:
+        """Return those of the peer's next process, or gateway; what the last has sent is opened."""
+        ways = {n: Way(n, way.lane, opened=way.opened) for n, way in self.ways.items()}
+        return PeerWays(self.udp_peer, agreed, ways, self.load)
+
     def with_index(self, index: int) -> Way | None:
         """Return the way whose keys were agreed last with this index of ours."""
         for way in self.ways.values():

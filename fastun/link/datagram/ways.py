@@ -84,11 +84,12 @@ class Ways:
         indices = tuple(zip(ours.ways, theirs.ways, strict=False)) if is_dialled else ()
         agreed, slot = Agreed(keys, aead, indices, theirs.bundle), udp_peer.slotted.slot
         known = self._by_slot.get(slot)
-        if known is not None and (
-            known.udp_peer is not udp_peer or known.agreed.bundle != theirs.bundle
-        ):
+        if known is not None and known.udp_peer is not udp_peer:
             self.forget(slot)
             known = None
+        elif known is not None and known.agreed.bundle != theirs.bundle:
+            self._drop(known)
+            known = self._by_slot[slot] = known.anew(agreed)
         if known is None and not indices:
             return
         if known is None:

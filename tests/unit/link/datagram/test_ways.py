@@ -247,6 +247,28 @@ def test_a_client_that_has_started_anew_has_one_lane_at_once(now: SimpleNamespac
     run(claim())
 
 
+def test_what_the_gateway_before_has_sent_by_ways_is_still_opened_at_the_next(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        pair = await spread(now)
+        client, server = ends(pair)
+        before = set(client.receiving)
+        assert len(before) == N_LANES
+        server.say(bundle=9)
+        server.is_deaf_in = {1, 2, 3}
+        now.s += 1
+        client.sessions.doubt(0)
+        await pair.settle()
+        assert client.lanes_of() == (0,)
+        assert before < set(client.receiving)
+        server.is_deaf_in = set()
+        await pair.looks(now, 4, BUSY)
+        assert client.lanes_of() == server.lanes_of() == tuple(range(N_LANES)), "at once"
+
+    run(claim())
+
+
 def test_a_peer_without_ways_from_now_on_has_one_lane(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = await spread(now)
