@@ -15,7 +15,7 @@ import contextlib
 import functools
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from fastun import ending, log
 from fastun.config.settings import Settings
@@ -282,9 +282,9 @@ class Gateway:
         assert self.datagrams is not None  # noqa: S101 (one that listens on UDP has these)
         self.datagrams.passing.add(bound)
 
-    def _leave_udp(self, bound: socket.socket) -> None:
-        assert self.datagrams is not None  # noqa: S101 (as above)
-        self.datagrams.passing.leave(bound)
+    async def _leave_udp(self, bounds: Sequence[socket.socket]) -> None:
+        if self.datagrams is not None:
+            await self.datagrams.passing.leave(bounds)
 
     def _clamp_mss(self, mtu: int) -> None:
         if self.settings.mss_clamp:

@@ -82,7 +82,7 @@ class _Owned:
 
     async def udp_port(self, _: Settings, now: Settings) -> Iterable[str]:
         if now.role == "connect" and self._gateway.datagrams is not None:
-            self._gateway.datagrams.ports.use(now.udp_port)
+            await self._gateway.datagrams.ports.use(now.udp_port)
         return ()
 
     async def device(self, _: Settings, now: Settings) -> Iterable[str]:

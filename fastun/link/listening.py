@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from fastun import log
@@ -44,12 +44,12 @@ class Listening:
         endpoints: tuple[Endpoint, ...],
         names: Names,
         take_udp: Callable[[socket.socket], None],
-        leave_udp: Callable[[socket.socket], None] = lambda _: None,
+        leave_udp: Callable[[Sequence[socket.socket]], Awaitable[None]] | None = None,
         sockets: SocketMaker = OWN,
     ) -> None:
         """Prepare to listen on ``endpoints``.
 
-        ``take_udp`` is given each bound socket of UDP, ``leave_udp`` each that is to be closed.
+        ``take_udp`` is given each bound socket of UDP, ``leave_udp`` those that are to be closed.
         ``sockets`` makes them.
         """
         # Listeners of TCP, for the acceptor, which sets what is called before one is closed.
@@ -209,8 +209,7 @@ class Listening:
         for endpoint in added:
             self._following.add(task := asyncio.create_task(self._follow(endpoint)))
             task.add_done_callback(self._following.discard)
-        for endpoint in gone:
-            self._leave(endpoint)
+        await self._leave({endpoint: self._bound.pop(endpoint) for endpoint in gone})
         self._unbound = [each for each in self._unbound if each in endpoints]
         if not self._unbound:
             self.all_bound.set()
@@ -223,10 +222,25 @@ class Listening:
                 f"--listen {endpoint}: {error}; give an address of this host"
             ) from None
 
-    def _leave(self, endpoint: Endpoint) -> None:
-        """Close the sockets of an endpoint. Connections that were accepted there live on."""
-        for address, each in self._bound.pop(endpoint).items():
-            (self.leave_stream if endpoint.scheme == "tcp" else self._leave_udp)(each)
+    async def _leave(self, gone: dict[Endpoint, dict[EndpointAddress, socket.socket]]) -> None:
+        """Close the sockets of endpoints. Connections that were accepted there live on."""
+        of_udp = [
+            each
+            for endpoint, sockets in gone.items()
+            if endpoint.scheme == "udp"
+            for each in sockets.values()
+        ]
+        try:
+            if of_udp and self._leave_udp is not None:
+                await self._leave_udp(of_udp)
+        finally:
+            for endpoint, sockets in gone.items():
+                self._close(endpoint, sockets)
+
+    def _close(self, endpoint: Endpoint, sockets: dict[EndpointAddress, socket.socket]) -> None:
+        for address, each in sockets.items():
+            if endpoint.scheme == "tcp":
+                self.leave_stream(each)
             each.close()
             self.forget(_field(endpoint), address)
             text = format_host_port(str(address.host), address.port)

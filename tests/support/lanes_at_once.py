@@ -22,6 +22,17 @@ def _of(share: float) -> tuple[str, str, str]:
     return sys.executable, "-c", _PROGRAM.format(more=_ON_BUSY_CORES.format(share=share))
 
 
+# So few packets a second open all, and keep them open.
+_BY_FEW_PACKETS = """
+from fastun.link.datagram import way
+way.OPENED_AT_PER_S, way.KEPT_FROM_PER_S = 20, 5
+"""
+
 LINES = _ON_BUSY_CORES.format(share=0.0)
 AT_ONCE = _of(0.0)
+BY_FEW_PACKETS = (
+    sys.executable,
+    "-c",
+    _PROGRAM.format(more=_ON_BUSY_CORES.format(share=0.0) + _BY_FEW_PACKETS),
+)
 BY_LITTLE_LOAD = _of(0.005)

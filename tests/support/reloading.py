@@ -1,4 +1,4 @@
-"""A server whose file changes while it runs, and two clients: one on UDP, and one on TCP.
+"""A server whose file changes while it runs, and clients: one on UDP and one on TCP, or others.
 
 udp host 10.1.0.2 ==veth== 10.1.0.1 server 10.2.0.1 ==veth== 10.2.0.2 tcp host
 ft0 10.99.0.2 ..........tunnel.... 10.99.0.1 ....tunnel......... ft0 10.99.0.3
@@ -11,7 +11,7 @@ import re
 import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
@@ -21,14 +21,23 @@ from fastun.status import control
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from fastun.lab.host import Host
+    from fastun.endpoint import Scheme
     from fastun.lab.network import Lab
 
 SERVER_INNER = "10.99.0.1"
-INNER = {"udp": "10.99.0.2", "tcp": "10.99.0.3"}
+
+
+class Client(NamedTuple):
+    """One that is started: by which transport, with which arguments."""
+
+    transport: Scheme
+    arguments: tuple[str, ...] = ()
+
+
+CLIENTS: Mapping[str, Client] = {"udp": Client("udp"), "tcp": Client("tcp")}
 
 
 @dataclass
@@ -82,7 +91,7 @@ class Reloading:
 
     @contextlib.contextmanager
     def losing_nothing(self, interval_s: float = 0.005) -> Iterator[None]:
-        """Have both clients ping the server meanwhile; each ping is answered, in one session."""
+        """Have all clients ping the server meanwhile; each ping is answered, in one session."""
         established = self.established()
         pings = []
         for client in self.clients.values():
@@ -126,16 +135,28 @@ def write(
     file.write_text(text + more)
 
 
-def start(lab: Lab, directory: Path) -> Reloading:
-    """Start all three, and wait until both clients reach the server."""
+def inner_of(number: int) -> str:
+    """Return the inner address of a client, from 0."""
+    return f"10.99.0.{2 + number}"
+
+
+def start(
+    lab: Lab,
+    directory: Path,
+    clients: Mapping[str, Client] = CLIENTS,
+    server_arguments: tuple[str, ...] = (),
+    program: Sequence[str] = (),
+) -> Reloading:
+    """Start all, and wait until the clients reach the server; of fastun as ``program`` is it."""
     server_host = lab.host("server")
-    hosts = {name: lab.host(f"{name}client") for name in INNER}
+    hosts = {name: lab.host(f"{name}client") for name in clients}
     for number, host in enumerate(hosts.values(), 1):
         lab.wire(server_host, host, [f"10.{number}.0.1/24"], [f"10.{number}.0.2/24"])
     own = keys.pair_of(keys.generate_private())
-    pairs = {name: keys.pair_of(keys.generate_private()) for name in INNER}
+    pairs = {name: keys.pair_of(keys.generate_private()) for name in clients}
     peers = {
-        name: (keys.format_key(pair.public), (f"{INNER[name]}/32",)) for name, pair in pairs.items()
+        name: (keys.format_key(pair.public), (f"{inner_of(n)}/32",))
+        for n, (name, pair) in enumerate(pairs.items())
     }
     private = directory / "server.key"
     private.touch(0o600)
@@ -145,35 +166,36 @@ def start(lab: Lab, directory: Path) -> Reloading:
         'table = "auto"',
         "push": 'routes = ["172.16.9.0/24"]',
     }
+    (directory / "gateway.toml").touch(0o600)  # it may hold a pre-shared key
     write(directory / "gateway.toml", sections, peers)
     server = start_gateway(
         server_host,
         directory,
         "serve",
-        *("-c", str(directory / "gateway.toml")),
+        *("-c", str(directory / "gateway.toml"), *server_arguments),
         wire="wireguard",
+        program=program,
     )
     wait_until(lambda: server_host.listens(55555), "the server listens", timeout_s=15)
-    clients = {
-        name: _client(host, directory, name, pairs[name], server=keys.format_key(own.public))
-        for name, host in hosts.items()
-    }
+    started = {}
+    for n, (name, client) in enumerate(clients.items()):
+        port = {"udp": 51820, "tcp": 55555}[client.transport]
+        file = directory / f"{name}.toml"
+        file.touch(0o600)
+        file.write_text(
+            f'[interface]\nprivate_key = "{keys.format_key(pairs[name].private)}"\n'
+            f'address = ["{inner_of(n)}/24"]\n'
+            f'[[peer]]\nname = "server"\npublic_key = "{keys.format_key(own.public)}"\n'
+            f'endpoint = "{client.transport}://10.{n + 1}.0.1:{port}"\n'
+            'allowed_ips = ["10.99.0.0/24", "172.16.0.0/12"]\n'
+        )
+        started[name] = start_gateway(
+            hosts[name],
+            directory,
+            *("connect", str(file), *client.arguments),
+            wire="wireguard",
+            program=program,
+        )
     for name, host in hosts.items():
         wait_until(lambda host=host: answers_ping(host, SERVER_INNER), name, timeout_s=20)  # type: ignore[misc]
-    return Reloading(directory, server, clients, sections, peers)
-
-
-def _client(
-    host: Host, directory: Path, name: str, pair: keys.KeyPair, *, server: str
-) -> GatewayProcess:
-    endpoint = {"udp": "udp://10.1.0.1:51820", "tcp": "tcp://10.2.0.1:55555"}[name]
-    file = directory / f"{name}.toml"
-    file.touch(0o600)
-    file.write_text(
-        f'[interface]\nprivate_key = "{keys.format_key(pair.private)}"\n'
-        f'address = ["{INNER[name]}/24"]\n'
-        f'[[peer]]\nname = "server"\npublic_key = "{server}"\n'
-        f'endpoint = "{endpoint}"\n'
-        'allowed_ips = ["10.99.0.0/24", "172.16.0.0/12"]\n'
-    )
-    return start_gateway(host, directory, "connect", str(file), wire="wireguard")
+    return Reloading(directory, server, started, sections, peers)

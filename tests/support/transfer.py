@@ -28,6 +28,7 @@ _BLOCK_BYTES = 4 * 1024 * 1024
 _STALL_TIMEOUT_S = 30.0  # without a single byte; far longer than any outage that may be survived
 _FIRST_BYTES_LIMIT_S = 2.0
 _PROBE_INTERVAL_S = 0.01
+_SO_MAX_PACING_RATE = 47  # asm-generic/socket.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,11 @@ def start_transfer(
     n_bytes: int,
     goes_on: Callable[[], bool] = lambda: False,
     port: int = 5301,
+    bytes_per_s: int = 0,
 ) -> Future[Transfer]:
     """Send at least `n_bytes` of random data to `address` of `destination`, while `goes_on()`.
+
+    No faster than `bytes_per_s`, where that is given.
 
     Returns when the first bytes have arrived: a connection whose last handshake packet is lost to
     what the test does next would be reset. (Or after 2 s, for tests that begin without a tunnel.)
@@ -81,6 +85,8 @@ def start_transfer(
     listener.settimeout(_STALL_TIMEOUT_S)
     sender = source.socket(_family(address))
     sender.settimeout(_STALL_TIMEOUT_S)
+    if bytes_per_s:
+        sender.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, bytes_per_s)
 
     def run() -> Transfer:
         with ThreadPoolExecutor(max_workers=2) as ends, listener, sender:

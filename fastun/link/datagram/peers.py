@@ -167,6 +167,8 @@ class UdpPeers:
         """Reach the peers of a socket by other ones; return those that are connected."""
         moved = []
         for udp_peer in self.by_slot.values():
+            if self.is_carried(udp_peer):
+                self.follow(udp_peer)  # it may have been heard by this socket since
             address = udp_peer.address
             if address is None or address.socket_index != index:
                 continue

@@ -10,7 +10,7 @@ read. All peers that are silent at a time share the new ones.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -46,8 +46,8 @@ class Passing(Protocol):
     def pass_on(self, index: int) -> None:
         """Have the workers use the socket that has this index now."""
 
-    def leave(self, bound: socket.socket) -> None:
-        """Use a socket no more, which is to be closed."""
+    async def leave(self, bounds: Sequence[socket.socket]) -> None:
+        """Use sockets no more, which are to be closed."""
 
 
 class PortChange:
@@ -61,7 +61,7 @@ class PortChange:
         self._extras: list[_Extra] = []  # the newest last
         self._log = log.get("session")
 
-    def use(self, port: int | None) -> None:
+    async def use(self, port: int | None) -> None:
         """Send from this port from now on, None for any. RuntimeFailure: nothing has changed.
 
         The new socket is there before the last one is closed; sessions go on.
@@ -76,12 +76,12 @@ class PortChange:
                     each.close()
                     raise
                 udp.say_listening(each)
-        for each in self._sockets.firsts():
-            if each not in kept:
-                self._passing.leave(each)
-                each.close()
         self._extras.clear()
         self._is_allowed = port is None
+        left = [each for each in self._sockets.firsts() if each not in kept]
+        await self._passing.leave(left)
+        for each in left:
+            each.close()
 
     def consider(self, udp_peer: UdpPeer, peers: Iterable[UdpPeer], now_s: float) -> None:
         """Give a silent peer another socket, if it is time for that. ``peers`` use the others."""

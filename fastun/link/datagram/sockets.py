@@ -24,6 +24,7 @@ from fastun.host.sockets.maker import OWN, SocketMaker
 from fastun.lane.messages import AddSocket
 from fastun.lane.session_lane import SessionLane
 from fastun.lane.worker_process import WorkerProcess
+from fastun.link.datagram import tuning
 from fastun.link.datagram.socket_choice import UdpSocket, choose
 from fastun.link.inside import Inside, LeadsInsideError
 from fastun.native import SOCKETS_MAX, UdpAddress
@@ -33,12 +34,10 @@ from fastun.session.messages import MessageType
 # yet heard of is the link-writer's.
 SOCKET_ROLES = ("tun-reader", "link-reader", "link-writer")
 
-# linux/in.h, linux/in6.h, linux/udp.h; not all of them are in the socket module of Python 3.11.
+# linux/in.h, linux/in6.h; not all of them are in the socket module of Python 3.11.
 _IP_PKTINFO = 8
-_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 10, 23, 3
 _IP_MTU, _IPV6_MTU = 14, 24
-_IP_RECVTOS, _IPV6_RECVTCLASS, _IPV6_TCLASS = 13, 66, 67
-_UDP_SEGMENT, _UDP_GRO = 103, 104
+_IPV6_TCLASS = 67
 # DSCP AF41, as the kernel's WireGuard gives initiations and responses, not cookie replies.
 _HANDSHAKE_CLASS = struct.pack("=i", 0x88)
 _HANDSHAKES = (bytes([MessageType.INITIATION]), bytes([MessageType.RESPONSE]))
@@ -68,6 +67,7 @@ class UdpSockets:
         self._offload = offload
         self._n_lanes = n_lanes
         self._of_lanes: dict[int, UdpSocket] = {}  # of a dialling side, each with its own port
+        self._leaving: set[int] = set()  # that are read still, and nothing is sent by
         for each in sockets:
             self.add(each)
 
@@ -88,12 +88,29 @@ class UdpSockets:
         if retired is not None:
             retired.close()
 
+    def begin_leaving(self, bound: socket.socket) -> int:
+        """Have no peer be reached by a socket from now on; return its index."""
+        index = next(n for n, each in self._present() if each.socket is bound)
+        self._leaving.add(index)
+        return index
+
+    def turn_away(self, index: int) -> None:
+        """Have nothing more arrive by a socket that is about to go; what has arrived is read.
+
+        It is connected to itself, so what comes to its port is for the others that take it.
+        """
+        leaving = self._at(index)
+        for each in (leaving.socket, *leaving.others):
+            with contextlib.suppress(OSError):  # its address has gone
+                each.connect(each.getsockname())
+
     def remove(self, bound: socket.socket) -> int:
         """Let go of a socket, which its owner closes; return the index that it had."""
-        index = next(n for n, each in self._present() if each.socket is bound)
+        index = self.begin_leaving(bound)
         for each in self._at(index).others:
             each.close()
         self._sockets[index] = None
+        self._leaving.discard(index)
         return index
 
     def has_room(self) -> bool:
@@ -117,8 +134,8 @@ class UdpSockets:
 
             others = steering.beside(bound, self._n_lanes, self.maker)
         for each in (bound, *others):
-            _tune(each)
-            has_offload = self._offload and _set_offload(each)
+            tuning.tune(each)
+            has_offload = self._offload and tuning.set_offload(each)
         return UdpSocket(bound, has_offload, others)
 
     def of_lane(self, lane: int, *, is_new: bool = False) -> UdpSocket:
@@ -179,15 +196,20 @@ class UdpSockets:
         each = self._sockets[index]
         return 0 if each is None else int(each.socket.getsockname()[1])
 
+    def is_to_stay(self, index: int) -> bool:
+        """Return whether a socket is there, and is not about to go."""
+        return index not in self._leaving and self._sockets[index] is not None
+
     def address_of(
         self, host: IPv4Address | IPv6Address, port: int, zone: int = 0, by: int | None = None
     ) -> UdpAddress:
         """Return how a peer there is reached: ``by`` that socket if it can. OSError: by none."""
-        fixed = None if by is None else self._sockets[by]
+        staying = {n: each for n, each in self._present() if n not in self._leaving}
+        fixed = None if by is None else staying.get(by)
         if by is not None and fixed is not None and fixed.reaches(host):
             return UdpAddress(host, port, by, zone)
         lookup = None if self._inside is None else self._inside.lookup
-        index = choose(dict(self._present()), host, port, lookup)
+        index = choose(staying, host, port, lookup)
         if index is None:
             raise OSError(errno.EAFNOSUPPORT, f"no UDP socket reaches {host}")
         return UdpAddress(host, port, index, zone)
@@ -267,31 +289,6 @@ def any_port(port: int | None, maker: SocketMaker = OWN) -> list[socket.socket]:
         return [maker.datagrams(EndpointAddress(host, port or 0, 0))]
     except OSError as error:
         raise RuntimeFailure(f"UDP port {port}: {binding.advice(error)}") from None
-
-
-def _tune(each: socket.socket) -> None:
-    # "Don't fragment", regardless of the kernel's PMTU cache (path_mtu.py knows better). An
-    # IPv6 socket that carries IPv4 wants both. csrc/outbound/datagram_writer.c sets the same.
-    each.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
-    if each.family == socket.AF_INET6:
-        each.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
-        each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        each.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
-    # Also for IPv4 on an IPv6 socket: only this gives the local address that a broadcast came to.
-    each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-    # What routers marked (ECN), for csrc/inbound/: again also for IPv4 on an IPv6 socket.
-    each.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
-
-
-def _set_offload(each: socket.socket) -> bool:
-    """Turn joining on (Linux 5.0), and return whether the kernel knows cutting (4.18)."""
-    with contextlib.suppress(OSError):
-        each.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
-    try:
-        each.getsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT)
-    except OSError:
-        return False
-    return True
 
 
 # -- addresses --------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import msgspec
 
 from fastun.link.datagram.peer import OpenedKeys, UdpPeer
 from fastun.native import RECEIVING_KEYS, Aead, Joins, UdpAddress
+from fastun.session import transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,6 +181,11 @@ class WayKeys(msgspec.Struct):
     keys: SessionKeys
     aead: Aead
     counter: SendingCounter
+
+    def seal_empty(self) -> bytes:
+        """Return an empty message under the next counter."""
+        keys = self.keys
+        return transport.seal_data(keys.send, keys.remote_index, self.counter.draw(), b"")
 
 
 class Way(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from fastun import log
@@ -12,6 +13,7 @@ from fastun.native import UdpAddress
 from fastun.session import clock
 
 if TYPE_CHECKING:
+    from fastun.link.datagram.sockets import UdpSockets
     from fastun.link.datagram.way import PeerWays, Way, WayKeys
     from fastun.link.link import Link
     from fastun.link.local_end import LocalEnd
@@ -85,6 +87,20 @@ class WayLinks:
         """Send there from now on; ``only_by``: what comes under older keys is from elsewhere."""
         index = 0 if only_by is None else only_by.local_index
         way.lane.send("link-reader", SetEndpoint(known.slot, address.pack(), index))
+
+    def follow_socket(self, known: PeerWays, way: Way, sockets: UdpSockets) -> None:
+        """Lead it by another socket if its own goes, and have the peer hear of that one.
+
+        The gateway does: the lane's workers answer where the peer sends to, the old one still.
+        """
+        at = way.lane.peers.endpoint(known.slot)
+        if at is None or sockets.is_to_stay(at.socket_index):
+            return
+        with contextlib.suppress(OSError):  # none reaches it; or lost, as any datagram may be
+            there = sockets.address_of(at.host, at.port, at.zone)
+            self.lead(known, way, there)
+            if way.used is not None:
+                sockets.send(way.used.seal_empty(), there)
 
     def tell_limits(self, known: PeerWays, way: Way) -> None:
         """Let the path's MTU, which the session has measured, be the way's."""

@@ -157,10 +157,8 @@ class Ways:
         way.life.asked_s = clock.boottime_s()
         if newest is None or to is None:
             return
-        keys = newest.keys
-        message = transport.seal_data(keys.send, keys.remote_index, newest.counter.draw(), b"")
         with contextlib.suppress(OSError):  # lost, as any datagram may be
-            self._passing.sockets.send(message, to, way.lane.index)
+            self._passing.sockets.send(newest.seal_empty(), to, way.lane.index)
 
     def _use(self, known: PeerWays, way: Way) -> None:
         self._links.seal_by_newest(known, way)
@@ -331,13 +329,7 @@ class Ways:
                     self._links.seal_again(known, way)
 
     def follow_sockets(self) -> None:
-        """Reach what came by a socket that is gone by another one (serving side)."""
-        sockets = self._passing.sockets
+        """Reach what came by a socket that is gone, or about to go, by another (serving side)."""
         for known in self._by_slot.values() if not self._dials else ():
             for way in known.ways.values():
-                at = way.lane.peers.endpoint(known.slot)
-                if at is None or sockets.port_of(at.socket_index) != 0:
-                    continue
-                with contextlib.suppress(OSError):  # none reaches it; it may be heard again
-                    there = sockets.address_of(at.host, at.port, at.zone)
-                    self._links.lead(known, way, there)
+                self._links.follow_socket(known, way, self._passing.sockets)

@@ -18,7 +18,7 @@ from tests.support.known_names import KnownNames
 from tests.support.stream_owner import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 SCHEMES: tuple[Scheme, ...] = ("tcp", "udp")
 
@@ -42,10 +42,13 @@ class Scene:
         self.taken: list[socket.socket] = []
         self.left: list[socket.socket] = []
         self.listening = Listening(
-            self.endpoints(*hosts), self.dns.names(), self.taken.append, self.left.append
+            self.endpoints(*hosts), self.dns.names(), self.taken.append, self.leave
         )
         self.listening.leave_stream = self.left.append
         self.listening.bind_known()
+
+    async def leave(self, bounds: Sequence[socket.socket]) -> None:
+        self.left += bounds
 
     def endpoints(self, *hosts: str) -> tuple[Endpoint, ...]:
         return tuple(Endpoint(self.scheme, host, self.port) for host in hosts)

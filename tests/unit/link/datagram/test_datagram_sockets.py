@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -76,7 +77,7 @@ def test_a_socket_that_is_removed_leaves_its_index_to_the_next() -> None:
 
 def test_peers_of_a_removed_socket_are_reached_by_another_and_hear_of_it() -> None:
     lane = RecordingLane()
-    lane.peers = SimpleNamespace(read=lambda *_: 0)
+    lane.peers = SimpleNamespace(read=lambda *_: 0, endpoint=lambda _: None)
     bounds = [
         binding.bound(EndpointAddress(ip_address("127.0.0.1"), 0, 0), socket.SOCK_DGRAM)
         for _ in range(2)
@@ -98,7 +99,8 @@ def test_peers_of_a_removed_socket_are_reached_by_another_and_hear_of_it() -> No
         udp_peer.link = links.by_slot[n] = cast("Link", SimpleNamespace())
     lane.take()
     changes: list[int] = []
-    SocketPassing(lane.as_lane(), sockets, peers, lambda: changes.append(1)).leave(bounds[0])
+    passing = SocketPassing(lane.as_lane(), sockets, peers, lambda: changes.append(1))
+    asyncio.run(passing.leave(bounds[:1]))
     moved = UdpAddress(ip_address("127.0.0.9"), 9, 1)
     assert lane.take() == [
         ("link-reader", SetEndpoint(0, moved.pack())),
@@ -107,6 +109,6 @@ def test_peers_of_a_removed_socket_are_reached_by_another_and_hear_of_it() -> No
         ("link-reader", RemoveSocket(0)),
         ("link-writer", RemoveSocket(0)),
     ]
-    assert changes == [1]
+    assert changes == [1, 1], "before it is closed, and when it is"
     for each in bounds:
         each.close()

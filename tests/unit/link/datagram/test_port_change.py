@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -15,7 +16,7 @@ from fastun.link.datagram.sockets import UdpSockets, any_port
 from fastun.native import SOCKETS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from fastun.link.datagram.peer import UdpPeer
 
@@ -44,8 +45,11 @@ class Office:
     def pass_on(self, index: int) -> None:
         self.passed_on.append(index)
 
-    def leave(self, bound: socket.socket) -> None:
-        self.left.append(self.sockets.remove(bound))
+    async def leave(self, bounds: Sequence[socket.socket]) -> None:
+        self.left += [self.sockets.remove(each) for each in bounds]
+
+    def use(self, port: int | None) -> None:
+        asyncio.run(self.change.use(port))
 
     def try_all(self, seconds: float) -> None:
         for _ in range(round(seconds / STEP_S)):
@@ -134,12 +138,12 @@ def free_port() -> int:
 def test_another_configured_port_takes_the_place_of_all_before(office: Office) -> None:
     office.try_all(STEP_S * (SILENT_HANDSHAKES + 1))
     before, port = office.sockets.all(), free_port()
-    office.change.use(port)
+    office.use(port)
     assert (office.ports(), office.left) == ([port], [0, 1])
     assert [each.fileno() for each in before] == [-1, -1]
     office.try_all(5 * CHANGE_INTERVAL_S)
     assert office.ports() == [port], "a configured port stays"
-    office.change.use(None)
+    office.use(None)
     assert len(office.ports()) == 1
     assert office.ports() != [port]
     office.try_all(5 * CHANGE_INTERVAL_S)
@@ -148,7 +152,7 @@ def test_another_configured_port_takes_the_place_of_all_before(office: Office) -
 
 def test_the_port_that_was_had_by_chance_can_be_configured(office: Office) -> None:
     (port,) = office.ports()
-    office.change.use(port)
+    office.use(port)
     assert (office.ports(), office.passed_on, office.left) == ([port], [], [])
 
 
@@ -158,5 +162,5 @@ def test_a_port_in_use_changes_nothing(office: Office) -> None:
         other.bind(("::", 0))
         port = other.getsockname()[1]
         with pytest.raises(RuntimeFailure, match=f"UDP port {port}: the port is in use"):
-            office.change.use(port)
+            office.use(port)
     assert (office.ports(), office.left) == (before, [])
