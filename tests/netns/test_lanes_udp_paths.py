@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
+    from tests.support.figures import Figures
 
 N_LANES = 4
 LANES = ("--lanes", str(N_LANES))
@@ -149,6 +150,30 @@ def test_lanes_whose_ports_lead_nowhere_any_more_are_opened_by_others(office: Of
         office.wait_for(1, timeout_s=40)
         there = start_transfer(client.host, server.host, SERVER_INNER, n_bytes=10**6)
         assert there.result(timeout=60).is_exact
+        office.wait_for(N_LANES, timeout_s=60)
+    assert_each_lane_adds_up(client)
+    assert_each_lane_adds_up(server)
+
+
+def test_a_way_that_is_broken_towards_the_server_only_is_left_by_both_sides(
+    office: Office, figures: Figures
+) -> None:
+    """The client hears the server by it all the time, and cannot know."""
+    client, server = office.client, office.server
+    with office.load(), loaded(server.host, client.host, CLIENT_INNER):
+        office.wait_for(N_LANES)
+        (first,) = (each["remote"] for each in status_of(server)["peers"])
+        (dead, *_) = sorted(endpoints_of(server) - {int(first.rpartition(":")[2])})
+        server.host.run("nft", "add", "table", "ip", "hole")
+        hook = "{ type filter hook input priority 0; }"
+        server.host.run("nft", "add", "chain", "ip", "hole", "input", hook)
+        server.host.run("nft", "add", "rule", "ip", "hole", "input", f"udp sport {dead} drop")
+        began_s = time.monotonic()
+        office.wait_for(N_LANES - 1, timeout_s=30)
+        figures.worst("until both sides leave it", time.monotonic() - began_s, "s")
+        there = start_transfer(client.host, server.host, SERVER_INNER, n_bytes=10**6)
+        assert there.result(timeout=60).is_exact
+        server.host.run("nft", "delete", "table", "ip", "hole")
         office.wait_for(N_LANES, timeout_s=60)
     assert_each_lane_adds_up(client)
     assert_each_lane_adds_up(server)

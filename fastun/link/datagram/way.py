@@ -5,7 +5,7 @@
                     for ASK_AFTER_S, and every ASK_EVERY_S in any case: NATs on the way keep it. No
                     answer for UNANSWERED_S: it rests, and is asked until it answers
     serving side    what came and got no answer by data gets an empty one. It carries when it was
-                    proven, and rests when nothing was heard for SILENT_S
+                    proven, and rests when nothing was heard for UNHEARD_S
 
 A way that rests keeps key, link and socket: what had been sealed goes out, and what comes is taken.
 """
@@ -36,6 +36,10 @@ UNANSWERED_S: Final = 4.0
 
 #: A NAT forgets a mapping after 30 s at the earliest, without a word.
 SILENT_S: Final = 15.0
+
+#: A dialling side that uses a way sends by it every ASK_EVERY_S at least: two in a row are lost,
+#: or all are, as where it is broken in that direction only, which the dialling side cannot see.
+UNHEARD_S: Final = 8.0
 
 #: A way that is wanted and not proven for so long gets another source port: what a NAT has
 #: mapped the one to may lead nowhere, as long as something is sent (port_change.py).
@@ -131,7 +135,7 @@ class WayLife(msgspec.Struct):
         return self._ask(now_s) if is_due or unanswered_s >= ASK_AFTER_S else None
 
     def _serving(self, now_s: float, traffic: Traffic, *, is_wanted: bool) -> tuple[Step, ...]:
-        may_carry = is_wanted and now_s - traffic.heard_s < SILENT_S
+        may_carry = is_wanted and now_s - traffic.heard_s < UNHEARD_S
         change = Step.CARRY if may_carry else Step.REST
         changes = (change,) if may_carry != self.is_carrying else ()
         return (*changes, Step.ASK) if traffic.heard_s > traffic.sent_s else changes

@@ -10,6 +10,7 @@ from fastun.link.datagram.way import (
     OPENED_AT_PER_S,
     SILENT_S,
     UNANSWERED_S,
+    UNHEARD_S,
     Load,
     Step,
     Traffic,
@@ -110,6 +111,10 @@ def test_a_way_that_is_not_wanted_rests_at_once_and_is_left_alone() -> None:
     assert way.looks(60) == [Step.REST, *[None] * 119]
 
 
+def test_what_an_idle_way_is_asked_by_is_heard_also_where_one_is_lost() -> None:
+    assert 2 * (ASK_EVERY_S + LOOK_S) < UNHEARD_S < SILENT_S
+
+
 def test_the_serving_side_answers_what_got_no_answer_and_rests_after_silence() -> None:
     life = WayLife()
 
@@ -126,7 +131,8 @@ def test_the_serving_side_answers_what_got_no_answer_and_rests_after_silence() -
     assert look(100, 0, 100) == [Step.CARRY, Step.ASK]
     assert look(101, 100.5, 100) == []
     assert look(101, 100.5, 100.9) == [Step.ASK]
-    assert look(100.9 + SILENT_S, 101, 100.9) == [Step.REST]
+    assert look(100.8 + UNHEARD_S, 101, 100.9) == []
+    assert look(100.9 + UNHEARD_S, 101, 100.9) == [Step.REST]
     assert look(200, 101, 100.9) == []
     assert look(200, 101, 199.9) == [Step.CARRY, Step.ASK]
     assert look(201, 200, 199.9, is_wanted=False) == [Step.REST]
