@@ -7,9 +7,11 @@ machine with cores to spare lanes gain goodput; here they should lose nothing.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -25,14 +27,17 @@ from bench.tunnel.programs import fastun
 from bench.tunnel.report import Grid
 from bench.tunnel.rounds import Run
 from fastun.errors import RuntimeFailure
+from fastun.lab.host import wait_until
 from fastun.lab.network import Lab
 from fastun.lab.traffic import iperf3
+from fastun.native import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
+    from bench.tunnel.pair import Pair
     from bench.tunnel.results import CaseResult, Settings
     from fastun.endpoint import Scheme
 
@@ -44,6 +49,7 @@ _UNIT_BYTES: Final = 64 * 1024
 _PAYLOAD_BYTES: Final = 64
 # Far below what any case carries, so that all carry the same.
 _PACKETS_A_SECOND: Final = 20_000
+_AT_ONCE: Final = (sys.executable, "-m", "fastun.bench.model.all_lanes")
 
 FIGURES: Final = (
     Figure("cpu-1", "CPU per 64 KiB, one stream", "us", LOWER),
@@ -182,14 +188,45 @@ def as_grid(scheme: Scheme, found: Sequence[Ratio], n_rounds: int) -> Grid:
     return grid
 
 
-def _cases(schemes: Sequence[Scheme]) -> dict[Scheme, dict[int, Case]]:
+class How(NamedTuple):
+    """How the lanes of all cases are run."""
+
+    at_once: bool = False  # all are open, whether there is a core for them or not
+    is_pinned: bool = False  # each lane's workers have one core, the next lane's the next
+
+
+def _start(pair: Pair, scheme: Scheme, n_lanes: int, how: How) -> None:
+    options = ("--lanes", str(n_lanes))
+    program = _AT_ONCE if how.at_once else ()
+    fastun.start(pair, wire="wireguard", scheme=scheme, options=options, program=program)
+    if how.is_pinned:
+        n_workers = 2 * len(ROLES) * n_lanes
+        wait_until(lambda: len(_workers(pair)) == n_workers, "all workers", timeout_s=20)
+        cores = sorted(os.sched_getaffinity(0))
+        for pid, lane in _workers(pair).items():
+            os.sched_setaffinity(pid, {cores[lane % len(cores)]})
+
+
+def _workers(pair: Pair) -> dict[int, int]:
+    """Return the lane of each worker of a pair, by its process."""
+    found = {}
+    for pid in pair.program_pids():
+        with suppress(psutil.Error):
+            title = psutil.Process(pid).cmdline()[:1]
+            role, _, lane = "".join(title).removeprefix("fastun: ").partition("/")
+            if role in ROLES:
+                found[pid] = int(lane)
+    return found
+
+
+def _cases(schemes: Sequence[Scheme], how: How) -> dict[Scheme, dict[int, Case]]:
     return {
         scheme: {
             n: Case(
                 f"{scheme}-{n}",
                 f"{scheme}, {n} lanes",
                 OURS,
-                partial(fastun.start, wire="wireguard", scheme=scheme, options=("--lanes", str(n))),
+                partial(_start, scheme=scheme, n_lanes=n, how=how if n > 1 else How()),
             )
             for n in LANES
         }
@@ -198,10 +235,10 @@ def _cases(schemes: Sequence[Scheme]) -> dict[Scheme, dict[int, Case]]:
 
 
 def measure(
-    schemes: Sequence[Scheme], settings: Settings, console: Console
+    schemes: Sequence[Scheme], settings: Settings, console: Console, how: How
 ) -> dict[Scheme, list[Ratio]]:
     """Measure all on these wires. Raises FastunError."""
-    cases = _cases(schemes)
+    cases = _cases(schemes, how)
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastun-bench-"))
         lab = stack.enter_context(Lab())
@@ -223,9 +260,16 @@ def main(arguments: Sequence[str], console: Console) -> int:
         prog="./run bench lanes", description="Measure what 2 and 4 lanes cost beside 1."
     )
     parser.add_argument("--wire", choices=_WIRES, help="one of them; else both")
+    parser.add_argument(
+        "--at-once", action="store_true", help="all lanes open, as with workers.lanes_at_once"
+    )
+    parser.add_argument(
+        "--pinned", action="store_true", help="each lane's workers kept on one core"
+    )
     chosen, settings = parse_turns(parser, arguments, n_trials=1)
     schemes = (chosen.wire,) if chosen.wire else _WIRES
-    found = measure(schemes, settings, console)
+    how = How(chosen.at_once, chosen.pinned)
+    found = measure(schemes, settings, console, how)
     for scheme, of_wire in found.items():
         console.print(as_grid(scheme, of_wire, chosen.rounds).as_markdown(), soft_wrap=True)
     return 1 if any(each.is_loss for of_wire in found.values() for each in of_wire) else 0
