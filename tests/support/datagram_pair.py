@@ -282,7 +282,7 @@ async def rekey(pair: Pair, now: SimpleNamespace) -> None:
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(200):  # only so that it ends
             await work
 
     asyncio.run(bounded())
