@@ -256,10 +256,15 @@ class PeerWays(msgspec.Struct):
         """The slot of the peer."""
         return self.udp_peer.slotted.slot
 
-    def anew(self, agreed: Agreed) -> PeerWays:
-        """Return those of the peer's next process, or gateway; what the last has sent is opened."""
-        ways = {n: Way(n, way.lane, opened=way.opened) for n, way in self.ways.items()}
-        return PeerWays(self.udp_peer, agreed, ways, self.load)
+    def begin_anew(self, agreed: Agreed) -> None:
+        """Agree with the peer's next process, or gateway.
+
+        Nothing is proven there. What the last one has sent is opened, and what was sealed for it
+        goes to it still.
+        """
+        self.agreed, self.address, self.let_go_s = agreed, None, None
+        for way in self.ways.values():
+            way.newest = way.used = None
 
     def with_index(self, index: int) -> Way | None:
         """Return the way whose keys were agreed last with this index of ours."""

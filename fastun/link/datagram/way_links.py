@@ -13,6 +13,7 @@ from fastun.native import UdpAddress
 from fastun.session import clock
 
 if TYPE_CHECKING:
+    from fastun.lane.worker_process import WorkerProcess
     from fastun.link.datagram.sockets import UdpSockets
     from fastun.link.datagram.way import PeerWays, Way, WayKeys
     from fastun.link.link import Link
@@ -43,7 +44,15 @@ class WayLinks:
         self._links.note_keys_given(known.slot, way.lane)
         way.take(agreed)
 
-    def open_again(self, known: PeerWays, way: Way) -> None:
+    def tell_keys(self, known: PeerWays, worker: WorkerProcess) -> None:
+        """Tell a fresh worker what its predecessor had of the ways in its lane."""
+        for way in known.ways.values():
+            if way.lane.index == worker.lane and worker.role == "link-reader":
+                self._open_again(known, way)
+            elif way.lane.index == worker.lane and worker.role == "tun-reader":
+                self._seal_again(known, way)
+
+    def _open_again(self, known: PeerWays, way: Way) -> None:
         """Have a fresh link-reader open by what its predecessor had."""
         for opened in way.opened.values():
             self._installers[way.lane.index].add_receiving(
@@ -62,7 +71,7 @@ class WayLinks:
         self._seal(known, way)
         self.ask(known, way)
 
-    def seal_again(self, known: PeerWays, way: Way) -> None:
+    def _seal_again(self, known: PeerWays, way: Way) -> None:
         """Have a fresh tun-reader, which knows the link, seal as its predecessor did."""
         if self.of(way) is not None:
             way.limits = None

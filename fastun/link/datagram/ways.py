@@ -83,13 +83,7 @@ class Ways:
         is_dialled = (Ability.DIALS in ours.abilities) != (Ability.DIALS in theirs.abilities)
         indices = tuple(zip(ours.ways, theirs.ways, strict=False)) if is_dialled else ()
         agreed, slot = Agreed(keys, aead, indices, theirs.bundle), udp_peer.slotted.slot
-        known = self._by_slot.get(slot)
-        if known is not None and known.udp_peer is not udp_peer:
-            self.forget(slot)
-            known = None
-        elif known is not None and known.agreed.bundle != theirs.bundle:
-            self._drop(known)
-            known = self._by_slot[slot] = known.anew(agreed)
+        known = self._known(udp_peer, agreed)
         if known is None and not indices:
             return
         if known is None:
@@ -103,6 +97,19 @@ class Ways:
             self._take_keys(known, number)
         if self._dials:
             self._follow(known)
+
+    def _known(self, udp_peer: UdpPeer, agreed: Agreed) -> PeerWays | None:
+        """Return what is known of the peer's ways, none of them proven to another process of it."""
+        slot = udp_peer.slotted.slot
+        known = self._by_slot.get(slot)
+        if known is not None and known.udp_peer is not udp_peer:
+            self.forget(slot)
+            return None
+        if known is not None and known.agreed.bundle != agreed.bundle:
+            for way in known.ways.values():
+                self._links.rest(way)
+            known.begin_anew(agreed)
+        return known
 
     def _take_keys(self, known: PeerWays, number: int) -> None:
         """Have the link-reader of a way's lane open what the peer seals for it."""
@@ -161,6 +168,8 @@ class Ways:
             self._passing.sockets.send(newest.seal_empty(), to, way.lane.index)
 
     def _use(self, known: PeerWays, way: Way) -> None:
+        if self._dials and way.used is None:
+            self._lead(known, way)
         self._links.seal_by_newest(known, way)
         if not way.life.is_carrying and self._is_wanted(known, way):
             self._links.carry(way)
@@ -251,7 +260,8 @@ class Ways:
         for way in known.ways.values():
             if is_elsewhere:
                 self._links.rest(way)
-            self._lead(known, way)
+            if way.link is None or way.used is not None:  # else it is led there when it is proven
+                self._lead(known, way)
 
     def _lead(self, known: PeerWays, way: Way) -> None:
         at, newest = known.address, way.newest
@@ -320,13 +330,7 @@ class Ways:
     def tell_keys(self, worker: WorkerProcess) -> None:
         """Tell a fresh worker, which knows the links: the ways of its lane go on."""
         for known in self._by_slot.values():
-            for way in known.ways.values():
-                if way.lane.index != worker.lane:
-                    continue
-                if worker.role == "link-reader":
-                    self._links.open_again(known, way)
-                elif worker.role == "tun-reader":
-                    self._links.seal_again(known, way)
+            self._links.tell_keys(known, worker)
 
     def follow_sockets(self) -> None:
         """Reach what came by a socket that is gone, or about to go, by another (serving side)."""
