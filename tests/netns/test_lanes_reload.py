@@ -216,8 +216,7 @@ def test_a_limit_takes_a_peers_further_lanes_and_its_end_gives_them_back(
         assert transfer.result(timeout=60).is_exact
         here.write(limited)
         here.reload()
-        # On UDP with the next session: after two minutes at the latest.
-        wait_for_lanes(here.server, N_OF_SEVERAL, name, timeout_s=150)
+        wait_for_lanes(here.server, N_OF_SEVERAL, name, timeout_s=40)
     load.check(*others)
 
 

@@ -21,6 +21,7 @@ from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.lane.messages import SendKeepalive
 from fastun.lane.session_lane import index_in
+from fastun.link.datagram.held import Held
 from fastun.link.datagram.way import (
     ASK_AFTER_S,
     ASK_EVERY_S,
@@ -65,6 +66,7 @@ class Ways:
         self._peers = peers
         self._passing = passing
         self._by_slot: dict[int, PeerWays] = {}
+        self._held = Held(peers)
         self._log = log.get("session")
 
     # -- agreeing -----------------------------------------------------------------------------
@@ -84,6 +86,8 @@ class Ways:
         indices = tuple(zip(ours.ways, theirs.ways, strict=False)) if is_dialled else ()
         agreed, slot = Agreed(keys, aead, indices, theirs.bundle), udp_peer.slotted.slot
         known = self._known(udp_peer, agreed)
+        if not indices:
+            self._held.note(slot)
         if known is None and not indices:
             return
         if known is None:
@@ -185,6 +189,7 @@ class Ways:
 
     def tick(self, now_s: float) -> None:
         """Do what is due: once each look at the peers."""
+        self._held.renew(now_s)
         for known in list(self._by_slot.values()):
             if not self._is_used(known):
                 self._drop(known)
@@ -208,6 +213,7 @@ class Ways:
             return False
         if known.let_go_s is None:
             known.let_go_s = now_s + LET_GO_AFTER_S
+            self._held.note(known.slot)
         for way in known.ways.values():
             self._links.close(known, way, "the peer has a rate limit now")
         if now_s >= known.let_go_s:

@@ -302,6 +302,12 @@ def test_a_peer_that_is_held_to_a_rate_has_one_lane_and_what_it_still_sends_is_o
         await pair.looks(now, round(4 * SILENT_S), BUSY)
         assert client.lanes_of() == (0,)
         assert {server.opened_in[index] for index in server.receiving} == {0}
+        slotted.peer = type(slotted.peer)(
+            name=slotted.peer.name, public_key=slotted.peer.public_key
+        )
+        server.say(lanes=N_LANES)
+        await pair.looks(now, 12, BUSY)
+        assert client.lanes_of() == server.lanes_of() == tuple(range(N_LANES))
 
     run(claim())
 
