@@ -9,7 +9,7 @@ Counts are since the start. ``packets``, ``frames`` and ``bytes`` count as csrc/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
@@ -101,7 +101,7 @@ class DnsView(msgspec.Struct, frozen=True):
     fault: str
 
 
-class LinkView(msgspec.Struct, frozen=True):
+class LinkView(msgspec.Struct, frozen=True, gc=False):
     """A peer's link; of several, the oldest.
 
     ``tcp`` and ``socket`` are None on UDP, and when the link ended just now.
@@ -127,7 +127,7 @@ class Macs(NamedTuple):
     first: list[MacAddress]
 
 
-class PeerView(msgspec.Struct, frozen=True):
+class PeerView(msgspec.Struct, frozen=True, gc=False):
     """A peer that may connect. ``counted`` has native.PEER_FIELDS, summed over all lanes.
 
     ``quota_used_bytes`` is of this month, 0 where there is no quota.
@@ -143,7 +143,7 @@ class PeerView(msgspec.Struct, frozen=True):
     last_handshake: float | None  # Unix time
     link: LinkView | None
     last_error: LastError | None
-    errors: dict[Reason, int]
+    errors: Mapping[Reason, int]
     macs: Macs | None = None
 
 

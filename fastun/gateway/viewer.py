@@ -180,7 +180,7 @@ class Viewer:
             last_handshake=last_handshake or slotted.last_handshake,
             link=link,
             last_error=slotted.errors.last,
-            errors=dict(slotted.errors.counts),
+            errors=slotted.errors.counts,
             macs=None if self._macs is None else Macs(*self._macs.behind(slot, MACS_SHOWN_MAX)),
         )
 

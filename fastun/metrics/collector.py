@@ -21,9 +21,10 @@ from fastun.metrics.library import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
+    Sample,
 )
 from fastun.metrics.readings import ScrapedPeer, Source
-from fastun.metrics.software import SoftwareLabel
+from fastun.metrics.software import SoftwareLabels
 
 
 class CumulativeCount(msgspec.Struct):
@@ -46,19 +47,16 @@ class CumulativeCount(msgspec.Struct):
 
 
 class PeerCounts(msgspec.Struct):
-    """What is remembered of a peer between scrapes."""
+    """What is remembered between scrapes of a peer that was on TCP."""
 
-    retransmits: CumulativeCount | None = None  # of one that was on TCP
-    drops: CumulativeCount | None = None  # as above
-    software: SoftwareLabel = msgspec.field(default_factory=SoftwareLabel)
+    retransmits: CumulativeCount = msgspec.field(default_factory=CumulativeCount)
+    drops: CumulativeCount = msgspec.field(default_factory=CumulativeCount)
 
     def see(self, link: LinkView) -> None:
         """Record the kernel's counts for the peer's link."""
         if link.tcp is not None:
-            self.retransmits = self.retransmits or CumulativeCount()
             self.retransmits.see(link.id, link.tcp.n_retransmits)
         if link.socket is not None:
-            self.drops = self.drops or CumulativeCount()
             self.drops.see(link.id, link.socket.n_drops)
 
 
@@ -71,6 +69,7 @@ class GatewayCollector(Collector):
         self._lock = threading.Lock()  # of what is remembered; shared among scrapes only
         self._highest: dict[tuple[str, ...], float] = {}
         self._counts: dict[str, PeerCounts] = {}  # by peer
+        self._software = SoftwareLabels()
 
     def collect(self) -> Iterator[Metric]:
         """Yield all families with their samples of now; none once the gateway has ended.
@@ -95,25 +94,33 @@ class GatewayCollector(Collector):
     def _peers(self, peers: tuple[PeerView, ...]) -> tuple[ScrapedPeer, ...]:
         # By name: the same series twice would cost Prometheus the whole scrape.
         by_name = {peer.name: peer for peer in peers}
-        self._counts = {name: self._counts.get(name) or PeerCounts() for name in by_name}
+        self._counts = {name: each for name, each in self._counts.items() if name in by_name}
+        self._software.keep(by_name)
         return tuple(map(self._peer, by_name.values()))
 
     def _peer(self, peer: PeerView) -> ScrapedPeer:
-        counts, software = self._counts[peer.name], ""
-        if peer.link is not None:
-            counts.see(peer.link)
-            software = counts.software.of(peer.link.software)
-        return ScrapedPeer(peer, _total(counts.retransmits), _total(counts.drops), software)
+        link, counts, software = peer.link, self._counts.get(peer.name), ""
+        if link is not None:
+            software = self._software.of(peer.name, link.software)
+            if counts is None and (link.tcp is not None or link.socket is not None):
+                counts = self._counts[peer.name] = PeerCounts()
+            if counts is not None:
+                counts.see(link)
+        totals = (0, 0) if counts is None else (counts.retransmits.total(), counts.drops.total())
+        return ScrapedPeer(peer, *totals, software)
 
     def _metric(self, family: Family, source: Source) -> Metric:
         metric = _empty(family)
-        may_lag = family.type == "counter" and "peer" not in family.labels
+        if "peer" in family.labels:
+            metric.samples = _one_by_one(family, source)  # type: ignore[assignment] # read once
+            return metric
         for labels, value in family.read(source):
             if isinstance(metric, HistogramMetricFamily):
                 assert isinstance(value, Histogram)  # noqa: S101 (a test collects every family)
                 metric.add_metric(labels, _buckets(value), value.sum)
                 continue
             assert not isinstance(value, Histogram)  # noqa: S101 (as above)
+            may_lag = family.type == "counter"
             shown = self._monotonic((family.name, *labels), value) if may_lag else value
             metric.add_metric(labels, shown)
         return metric
@@ -129,8 +136,14 @@ class GatewayCollector(Collector):
         return highest
 
 
-def _total(count: CumulativeCount | None) -> int:
-    return 0 if count is None else count.total()
+def _one_by_one(family: Family, source: Source) -> Iterator[Sample]:
+    """Yield the samples of a family of peers, of which a thousand at once would be 0.4 MiB."""
+    metric = _empty(family)
+    for labels, value in family.read(source):
+        assert not isinstance(metric, HistogramMetricFamily)  # noqa: S101 (none is of peers)
+        assert not isinstance(value, Histogram)  # noqa: S101 (as above)
+        metric.add_metric(labels, value)
+        yield metric.samples.pop()
 
 
 def _empty(

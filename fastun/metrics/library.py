@@ -21,6 +21,7 @@ with (
     from prometheus_client.openmetrics import exposition as openmetrics
     from prometheus_client.process_collector import ProcessCollector
     from prometheus_client.registry import Collector, CollectorRegistry
+    from prometheus_client.samples import Sample
 
 __all__ = [
     "Collector",
@@ -30,6 +31,7 @@ __all__ = [
     "HistogramMetricFamily",
     "Metric",
     "ProcessCollector",
+    "Sample",
     "WSGIRequestHandler",
     "WSGIServer",
     "choose_encoder",

@@ -52,7 +52,7 @@ CALLS_OF_ROLE = {
 }
 
 
-class ScrapedPeer(msgspec.Struct, frozen=True):
+class ScrapedPeer(msgspec.Struct, frozen=True, gc=False):
     """A peer, and what scrapes before this one saw of it.
 
     ``n_retransmits`` and ``n_drops`` count those of all its links so far, ``software`` is a label.

@@ -6,9 +6,9 @@ with every session. Status and log show the name as it was sent, printable and t
 
 from __future__ import annotations
 
+import functools
 import re
-
-import msgspec
+from collections.abc import Container
 
 OTHER = "other"
 
@@ -19,16 +19,29 @@ VALUES_MAX = 4
 _KNOWN = re.compile(r"WireGuard|simpletun|fastun [0-9][0-9A-Za-z.+-]{0,23}")
 
 
-class SoftwareLabel(msgspec.Struct):
-    """The values that one peer has had. Scrapes follow one another."""
+class SoftwareLabels:
+    """The values that each peer has had. Scrapes follow one another."""
 
-    _seen: tuple[str, ...] = ()
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._seen: dict[str, tuple[str, ...]] = {}  # by peer
 
-    def of(self, software: str) -> str:
-        """Return the label's value: one of VALUES_MAX, or OTHER."""
-        if software in self._seen:
+    def of(self, peer: str, software: str) -> str:
+        """Return the label's value: one of VALUES_MAX of the peer, or OTHER."""
+        seen = self._seen.get(peer, ())
+        if software in seen:
             return software
-        if len(self._seen) >= VALUES_MAX or not _KNOWN.fullmatch(software):
+        if len(seen) >= VALUES_MAX or not _KNOWN.fullmatch(software):
             return OTHER
-        self._seen += (software,)
+        self._seen[peer] = _shared((*seen, software))
         return software
+
+    def keep(self, peers: Container[str]) -> None:
+        """Forget all others."""
+        self._seen = {name: seen for name, seen in self._seen.items() if name in peers}
+
+
+@functools.lru_cache(maxsize=64)
+def _shared(seen: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the same object for the same values, which are those of most peers."""
+    return seen

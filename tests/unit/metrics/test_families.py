@@ -9,7 +9,7 @@ from fastun import native
 from fastun.link.hello import PLAIN_WIREGUARD
 from fastun.metrics.families import FAMILIES
 from fastun.metrics.readings import CALLS_OF_ROLE
-from fastun.metrics.software import SoftwareLabel
+from fastun.metrics.software import SoftwareLabels
 from fastun.metrics.tables import markdown, markdown_of_drops
 from fastun.native import ROLES
 
@@ -46,4 +46,4 @@ def test_only_calls_that_a_role_can_make_are_families_of_it() -> None:
 
 
 def test_the_software_of_a_plain_wireguard_peer_is_known_as_a_label() -> None:
-    assert SoftwareLabel().of(PLAIN_WIREGUARD) == PLAIN_WIREGUARD
+    assert SoftwareLabels().of("ant", PLAIN_WIREGUARD) == PLAIN_WIREGUARD
