@@ -34,7 +34,7 @@ DIRECTORY = machine.CHECKOUT / "bench" / "results"
 DOCUMENT = machine.CHECKOUT / "docs" / "performance.md"
 # What crosses is in no prediction that is checked, so its rounds are fewer.
 _CROSSING_MAX = 4
-ROUNDS, SECONDS = 22, 0.4
+ROUNDS, SECONDS = 20, 0.4
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,7 +74,7 @@ def _measure(arguments: Sequence[str], console: Console) -> int:
         prog="python -m bench.model",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: python -m bench.model --docs (ten minutes, on an idle machine)",
+        epilog="example: python -m bench.model --docs (eleven minutes, on an idle machine)",
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
     parser.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help="of a window")

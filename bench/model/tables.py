@@ -7,6 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from bench.model.compared import summarise
+from bench.tunnel.against import ROUNDS_MIN
 from bench.tunnel.report import Grid
 from fastun.bench.model import grid
 from fastun.bench.model.prediction import DEMANDS
@@ -130,12 +131,18 @@ def in_document(results: Results, link: str) -> str:
         f"\nMeasured {results.date[:10]} on {machine.n_cpus} cores of {_article(machine.cpu)} "
         f"([the whole result]({link}),\nload before it {machine.load_average:g}{busy}); "
         f"medians of {results.n_rounds} rounds, Gbit/s; ratio: of\nthe model to the measurement "
-        "in each round, with the interval that holds the true one with a confidence\n"
-        "of 95 %; busy: of these cores, with the tunnel and its load:\n\n"
+        f"in each round, and {_interval(results.n_rounds)};\n"
+        "busy: by the model and measured, of these cores, with the tunnel and its load:\n\n"
         f"{first}\n{textwrap.fill(verdict(summarise(results.compared)), _WIDTH)}\n\n"
         f"Each end with so many cores, half as many lanes and a NIC of {NIC_GBIT:g} Gbit/s: Gbit/s "
         f"(what limits it, and\nthe part of what cores and NIC alone would allow):\n\n{second}\n"
     )
+
+
+def _interval(n_rounds: int) -> str:
+    if n_rounds < ROUNDS_MIN:
+        return f"the least and the most of these few (95 % would take {ROUNDS_MIN})"
+    return "the interval that holds the true one with a confidence of 95 %"
 
 
 def _article(cpu: str) -> str:
