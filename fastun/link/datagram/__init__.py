@@ -10,12 +10,13 @@ remembered       where clients were, kept over a restart of the server
 fresh_worker     what a successor of a worker hears
 
 Sockets: sockets, handed over by socket_passing; socket_choice and source_pin say which is sent by,
-port_change when another port is tried.
+port_change when another port is tried; tuning, what is set on each.
 
 Silence: liveness asks a peer that does not answer, for silence_watch; unreachable says why none
 does.
 
 The path MTU: path_mtu; by probe, hints, hinted, local_mtu, from path_listener and icmp_quote.
 
-Further lanes of a peer: ways; way is one, way_links what the workers know of it.
+Further lanes of a peer: ways; way is one, way_links what the workers know of it, held who may have
+none.
 """
