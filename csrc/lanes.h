@@ -20,5 +20,8 @@ struct lane_crossing {
  * (`by_flow`), else to this lane if it is among them. None: to the one that asks for
  * a session (`spreads`). */
 int loop_set_ways(struct loop *loop, unsigned slot, const uint8_t *lanes, unsigned n, int by_flow);
+/* tun-reader: the `n` indices by which all lanes seal for the peer on UDP: what a route has led back
+ * into the device, to whichever queue, is known by them. */
+int loop_set_sealed_for(struct loop *loop, unsigned slot, const uint32_t *indices, unsigned n);
 
 #endif

@@ -24,6 +24,12 @@ struct crossing_ways {
     uint8_t lanes[LANES_MAX];
 };
 
+/* The indices by which all lanes seal for a peer on UDP (own_packets.h). */
+struct crossing_sealed {
+    unsigned n;
+    uint32_t indices[LANES_MAX];
+};
+
 struct crossing {
     unsigned lane, n_lanes;
     bool spreads; /* lanes.h */
@@ -32,6 +38,7 @@ struct crossing {
     unsigned next; /* the lane whose ring is looked at first */
     struct unanswered unanswered;
     struct crossing_ways ways[N_PEER_SLOTS];
+    struct crossing_sealed sealed[N_PEER_SLOTS];
 };
 
 /* Goes on where a predecessor was killed. NULL: no memory. */

@@ -1,7 +1,8 @@
 /* own_packets: our own outer packets, which a route has led back into the tunnel.
  *
  * If they were sealed again they would come back again, longer each time. The tun-reader recognises
- * them by what only fastun writes: a data message on UDP for an index that it seals for. That works
+ * them by what only fastun writes: a data message on UDP for an index that it seals for, or that
+ * another lane's does: the kernel gives a frame to any queue. That works
  * even if addresses were changed on the way (masquerading, a bridge), and lets the packets of
  * another tunnel through.
  */

@@ -258,7 +258,8 @@ class Worker:
 
     @act.register
     def _set_ways(self, message: SetWays, _: list[int]) -> None:
-        self._loop.set_ways(message.slot, message.lanes, by_flow=message.by_flow)
+        ways, sealed_for = message.lanes, message.sealed_for
+        self._loop.set_ways(message.slot, ways, by_flow=message.by_flow, sealed_for=sealed_for)
         if message.number:
             self._send(WaysSet(message.slot, message.number))
 

@@ -35,6 +35,7 @@ class Link(msgspec.Struct):
     n_lanes: int = 1  # connections that the peer would have
     is_resting: bool = False  # nothing goes by it, while others carry the peer (datagram/ways.py)
     looked_at: UdpAddress | None = None  # by endpoint_watch.py
+    sealed_for: int | None = None  # on UDP: the index of what goes by it
     is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
     since: float = msgspec.field(default_factory=time.time)  # Unix time
     ended: Ended = msgspec.field(default_factory=Ended)

@@ -86,6 +86,14 @@ class PeerLanes:
         self._announced[link.slot] = (number, link.lane.index)
         self._lanes.set_ways(self._ways(link.slot, number), link.lane)
 
+    def note_sealed(self, link: Link | None, index: int) -> None:
+        """Have all know what goes by a link on UDP, should a route lead it back into the device."""
+        if link is None:
+            return
+        link.sealed_for = index
+        if link.slot not in self._announced:  # else all hear of it with the new lane
+            self._lanes.set_ways(self._ways(link.slot))
+
     def on_set(self, slot: int, number: int, lane: int) -> None:
         """Tell all: the new lane is ready, if it is that one that says so."""
         if self._announced.get(slot) == (number, lane):
@@ -100,4 +108,5 @@ class PeerLanes:
             self._lanes.set_ways(ways, self._lanes.all[worker.lane])
 
     def _ways(self, slot: int, number: int = 0) -> SetWays:
-        return SetWays(slot, self.lanes_of(slot), self._by_flow, number)
+        sealed = tuple(each.sealed_for for each in self.of(slot) if each.sealed_for is not None)
+        return SetWays(slot, self.lanes_of(slot), self._by_flow, number, sealed)

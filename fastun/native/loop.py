@@ -259,9 +259,12 @@ class Loop:
         """Remove all networks of the peer."""
         lib.loop_forget_ips(self._pointer, slot)
 
-    def set_ways(self, slot: int, lanes: Sequence[int], *, by_flow: bool) -> None:
+    def set_ways(
+        self, slot: int, lanes: Sequence[int], *, by_flow: bool, sealed_for: Sequence[int] = ()
+    ) -> None:
         """Have the peer's frames go to these lanes; to none: to lane 0. Raises OSError."""
         checked(lib.loop_set_ways(self._pointer, slot, bytes(lanes), len(lanes), int(by_flow)))
+        checked(lib.loop_set_sealed_for(self._pointer, slot, list(sealed_for), len(sealed_for)))
 
     def set_rate_limit(self, slot: int, rate: int, burst_bytes: int, *, is_cut_off: bool) -> None:
         """Let so many bytes a second of the peer pass, 0 for any number; cut off: none."""

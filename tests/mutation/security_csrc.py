@@ -297,6 +297,11 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "    if (is_from_inside(reader, arrival->endpoint))", "    if (0)"),
     ),
     *table(
+        "test_own_packets",
+        ("seals_for", "what another lane has sealed is ours",
+         "return a_lane_seals_for(own, index);", "return false;"),
+    ),
+    *table(
         "test_no_sender",
         ("datagram_reader.c:forward", "what comes from nowhere is dropped",
          "    if (is_from_nowhere(arrival->endpoint))", "    if (0)"),

@@ -1,6 +1,7 @@
 /* Our own outer packets, led back into the device by a route: known by what no one else would
  * write, on TUN and TAP, IPv4 and IPv6, and dropped with a reason; all others pass. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "worker/key_commands.h"
 #include "formats.h"
 #include "frames.h"
+#include "lanes.h"
 #include "outbound/own_packets.h"
 #include "sender.h"
 
@@ -172,6 +174,35 @@ static void a_key_that_is_gone_is_not_ours(void) {
     sender_close();
 }
 
+/* The kernel gives a frame to any queue: what lane 1 has sealed may come back to lane 0. */
+static void what_another_lane_has_sealed_is_ours_as_long_as_it_is_said(void) {
+    enum { N_SLOTS = 64 };
+    struct outer own;
+    sender_open_lane(0);
+    struct loop *loop = sender.worker.loop;
+    for (uint32_t slot = 0; slot < N_SLOTS; slot++)
+        CHECK_EQUAL(loop_set_sealed_for(loop, slot, (const uint32_t[]){slot, ~slot}, 2), 0);
+    for (uint32_t slot = 0; slot < 2 * N_SLOTS; slot++) {
+        own = make(MODE_TUN, 4, 0, MESSAGE_DATA_CHACHA, slot);
+        CHECK_EQUAL(has(&own), slot < N_SLOTS);
+        own = make(MODE_TUN, 6, 0, MESSAGE_DATA_AES, ~slot);
+        CHECK_EQUAL(has(&own), slot < N_SLOTS);
+    }
+    CHECK_EQUAL(loop_set_sealed_for(loop, 0, (const uint32_t[]){7777}, 1), 0);
+    own = make(MODE_TUN, 4, 0, MESSAGE_DATA_CHACHA, 0);
+    CHECK(!has(&own));
+    own = make(MODE_TUN, 4, 0, MESSAGE_DATA_CHACHA, 7777);
+    CHECK(has(&own));
+    CHECK_EQUAL(loop_set_sealed_for(loop, 0, NULL, 0), 0);
+    CHECK(!has(&own));
+    CHECK_EQUAL(loop_set_sealed_for(loop, 0, (const uint32_t[3]){0}, 3), -EINVAL);
+    CHECK_EQUAL(loop_set_sealed_for(loop, N_PEER_SLOTS, NULL, 0), -EINVAL);
+    sender_close();
+    open_link(MODE_TUN);
+    CHECK_EQUAL(loop_set_sealed_for(sender.worker.loop, 0, NULL, 0), -EINVAL);
+    sender_close();
+}
+
 static void sessions_without_end_leave_nothing(void) {
     unsigned slot = open_link(MODE_TUN);
     for (unsigned session = 0; session < 5000; session++) {
@@ -227,6 +258,7 @@ int main(void) {
     RUN(a_fragment_header_of_ipv6_hides_nothing);
     RUN(a_vlan_tag_hides_nothing);
     RUN(a_key_that_is_gone_is_not_ours);
+    RUN(what_another_lane_has_sealed_is_ours_as_long_as_it_is_said);
     RUN(sessions_without_end_leave_nothing);
     RUN(the_indices_of_all_peers_are_found_also_when_they_are_alike);
     RUN(any_frame_cut_anywhere_is_looked_at_within_its_bounds);

@@ -214,6 +214,7 @@ class DatagramSessions:
         if keys.is_initiator:
             self._hellos.send(udp_peer)  # the proof that the responder waits for, before any data
         self._installer.use_for_sending(slot, keys, udp_peer.hello.aead, counter)
+        self._links.of_peers.note_sealed(udp_peer.link, keys.remote_index)
         udp_peer.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
         self._exchange.succeeded(udp_peer.slotted)
         self._end.counts.n_rekeys += is_rekey

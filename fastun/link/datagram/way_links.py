@@ -69,6 +69,8 @@ class WayLinks:
             way.link, way.limits = self._links.attach_beside(first, way.lane), None
         self.tell_limits(known, way)
         self._seal(known, way)
+        if way.used is not None:
+            self._links.of_peers.note_sealed(way.link, way.used.keys.remote_index)
         self.ask(known, way)
 
     def _seal_again(self, known: PeerWays, way: Way) -> None:

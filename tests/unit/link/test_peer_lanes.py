@@ -209,7 +209,7 @@ def test_what_is_held_to_a_rate_has_one_lane() -> None:
 
 def test_the_dialling_side_decides_by_flow(lanes: SeveralLanes) -> None:
     links = PeerLanes(cast("Any", lanes), by_flow=True)
-    link = SimpleNamespace(slot=1, lane=lanes.all[1])
+    link = SimpleNamespace(slot=1, lane=lanes.all[1], sealed_for=None)
     links.add(cast("Any", link))
     links.announce(cast("Any", link))
     assert lanes.take() == [(i, SetWays(1, (1,), by_flow=True)) for i in range(N_LANES)]
@@ -240,3 +240,29 @@ def test_a_lane_has_to_do_with_the_peers_that_it_carries_and_those_that_it_has_j
     assert {lane for lane in range(N_LANES) if table.concerns(SLOT, lane)} == concerned
     table.leave(SLOT, "over")
     assert not table.concerns(SLOT, link.lane.index)
+
+
+def test_all_hear_by_what_each_lane_seals_for_a_peer_on_udp_and_not_before_a_new_lane_has(
+    lanes: SeveralLanes,
+) -> None:
+    links = PeerLanes(cast("Any", lanes), by_flow=False)
+    first, second = (
+        cast("Any", SimpleNamespace(slot=SLOT, lane=lanes.all[n], sealed_for=None)) for n in (0, 1)
+    )
+    links.add(first)
+    links.announce(first)
+    lanes.take()
+    links.note_sealed(first, 7)
+    assert lanes.take() == [(n, SetWays(SLOT, (0,), False, 0, (7,))) for n in range(N_LANES)]
+    links.add(second)
+    links.announce(second)
+    ((lane, ways),) = lanes.take()
+    assert lane == 1
+    links.note_sealed(second, 8)
+    assert lanes.take() == []
+    links.on_set(SLOT, ways.number, 1)
+    assert lanes.take() == [(n, SetWays(SLOT, (0, 1), False, 0, (7, 8))) for n in range(N_LANES)]
+    links.remove(first)
+    assert lanes.take() == [(n, SetWays(SLOT, (1,), False, 0, (8,))) for n in range(N_LANES)]
+    links.note_sealed(None, 9)
+    assert lanes.take() == []
