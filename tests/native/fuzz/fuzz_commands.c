@@ -20,20 +20,26 @@ static const struct {
              {ROLE_link_writer, MODE_TUN}, {ROLE_link_reader, MODE_TUN},
              {ROLE_link_reader, MODE_TAP}, {ROLE_tun_writer, MODE_TUN}};
 
-static struct lane_memory lane;
-static struct ring *ends[2], *copies; /* the loop's ends of ring and hairpin, and of a capture */
+enum { N_KINDS = sizeof roles / sizeof *roles, N_RUNS_MAX = 1000 };
+
+/* A loop is large, and an input small: one is made for many. What an input has left in it is taken
+ * away (undo). */
+static struct kind {
+    struct lane_memory lane;
+    struct ring *ends[2]; /* the loop's ends of ring and hairpin */
+    struct loop *loop;
+    unsigned n_runs;
+} kinds[N_KINDS];
+
+static struct ring *copies; /* of a capture */
 static struct key_region *region;
 static struct key_area *area;
 static struct key_name there; /* of a key in the area */
 static int channel[2], device[2], stream[2], udp;
 
 static void open_once(void) {
-    if (lane.ring != NULL)
+    if (copies != NULL)
         return;
-    lane_memory_open(&lane, RING_SIZE_MIN);
-    lane_memory_add_switch(&lane);
-    ends[0] = ring_attach(lane.ring_fd, RING_SIZE_MIN);
-    ends[1] = ring_attach(lane.hairpin_fd, RING_SIZE_MIN);
     copies = ring_create(RING_SIZE_MIN, &(int){0});
     pair_open(channel, SOCK_SEQPACKET);
     region = key_region_create(0);
@@ -44,26 +50,50 @@ static void open_once(void) {
     pair_open(device, SOCK_SEQPACKET | SOCK_NONBLOCK);
     pair_open(stream, SOCK_STREAM | SOCK_NONBLOCK);
     udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-    FUZZ_CHECK(ends[0] != NULL && ends[1] != NULL && copies != NULL && udp >= 0);
+    FUZZ_CHECK(copies != NULL && udp >= 0);
 }
 
-static struct loop *make(uint8_t choice) {
-    size_t i = choice % (sizeof roles / sizeof *roles);
+static void open_memory(struct kind *kind) {
+    struct lane_memory *lane = &kind->lane;
+    lane_memory_open(lane, RING_SIZE_MIN);
+    lane_memory_add_switch(lane);
+    kind->ends[0] = ring_attach(lane->ring_fd, RING_SIZE_MIN);
+    kind->ends[1] = ring_attach(lane->hairpin_fd, RING_SIZE_MIN);
+    FUZZ_CHECK(kind->ends[0] != NULL && kind->ends[1] != NULL);
+}
+
+static void make(struct kind *kind, size_t i) {
+    const struct lane_memory *lane = &kind->lane;
     bool has_switch = roles[i].mode == MODE_TAP;
-    return loop_new(&(struct loop_parts){.role = roles[i].role,
-                                         .wire = WIRE_WIREGUARD,
-                                         .mode = roles[i].mode,
-                                         .ring = ends[0],
-                                         .stats = lane.stats,
-                                         .peers = lane.peers,
-                                         .sending = lane.sending,
-                                         .marks = lane.marks,
-                                         .device_fd = device[0],
-                                         .channel_fd = channel[1],
-                                         .wake_fd = lane.hairpin_wake_fd,
-                                         .macs = has_switch ? lane.macs : NULL,
-                                         .hairpin = has_switch ? ends[1] : NULL,
-                                         .hairpin_wake_fd = lane.hairpin_wake_fd});
+    kind->n_runs = 0;
+    kind->loop = loop_new(&(struct loop_parts){.role = roles[i].role,
+                                               .wire = WIRE_WIREGUARD,
+                                               .mode = roles[i].mode,
+                                               .ring = kind->ends[0],
+                                               .stats = lane->stats,
+                                               .peers = lane->peers,
+                                               .sending = lane->sending,
+                                               .marks = lane->marks,
+                                               .device_fd = device[0],
+                                               .channel_fd = channel[1],
+                                               .wake_fd = lane->hairpin_wake_fd,
+                                               .macs = has_switch ? lane->macs : NULL,
+                                               .hairpin = has_switch ? kind->ends[1] : NULL,
+                                               .hairpin_wake_fd = lane->hairpin_wake_fd});
+    FUZZ_CHECK(kind->loop != NULL);
+}
+
+static struct kind *kind_of(uint8_t choice) {
+    size_t i = choice % N_KINDS;
+    if (kinds[i].ends[0] == NULL)
+        open_memory(&kinds[i]);
+    if (kinds[i].loop != NULL && kinds[i].n_runs++ == N_RUNS_MAX) {
+        loop_free(kinds[i].loop);
+        kinds[i].loop = NULL;
+    }
+    if (kinds[i].loop == NULL)
+        make(&kinds[i], i);
+    return &kinds[i];
 }
 
 static void attach(struct loop *loop, unsigned slot, uint32_t number) {
@@ -173,41 +203,63 @@ static void of_links(struct loop *loop, uint8_t which, unsigned slot, uint32_t n
     }
 }
 
-static void run(struct loop *loop) {
+static void run(struct kind *kind) {
     char bell;
     enum loop_end end;
     FUZZ_CHECK(write(channel[0], "!", 1) == 1);
-    ring_doorbell_producer(ends[0]);
-    ring_doorbell_consumer(ends[0]);
-    while ((end = loop_run(loop)) == LOOP_EVENT)
+    ring_doorbell_producer(kind->ends[0]);
+    ring_doorbell_consumer(kind->ends[0]);
+    while ((end = loop_run(kind->loop)) == LOOP_EVENT)
         ;
     FUZZ_CHECK(end == LOOP_DOORBELL);
-    loop_take_bell(loop);
+    loop_take_bell(kind->loop);
     FUZZ_CHECK(read(channel[1], &bell, 1) == 1);
+}
+
+static void undo_of_peer(struct loop *loop, unsigned slot) {
+    loop_set_rate_limit(loop, slot, 0, 0, false);
+    loop_clear_reach(loop, slot);
+    loop_forget_sending_key(loop, slot);
+    loop_forget_receiving_keys(loop, slot);
+    loop_forget_ips(loop, slot);
+    loop_detach_link(loop, slot);
+}
+
+static unsigned slot_of(const uint8_t *command) {
+    unsigned slot = le16_read(command + 1);
+    return (command[0] & 3) != 0 ? slot % 4 : slot; /* most have something to do with each other */
+}
+
+static void undo(struct kind *kind, const uint8_t *data, size_t size) {
+    for (; size >= COMMAND; data += COMMAND, size -= COMMAND)
+        undo_of_peer(kind->loop, slot_of(data));
+    for (unsigned socket = 0; socket < N_SOCKETS; socket++)
+        loop_remove_socket(kind->loop, socket);
+    loop_capture(kind->loop, NULL, 0, 0, 0);
+    loop_clamp_mss(kind->loop, 0);
+    ring_discard(kind->lane.ring, &kind->lane.ring_stats);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 1 || size > 1 + COMMAND * N_COMMANDS_MAX)
         return 0;
     open_once();
-    struct loop *loop = make(data[0]);
-    FUZZ_CHECK(loop != NULL);
-    for (data++, size--; size >= COMMAND; data += COMMAND, size -= COMMAND) {
-        unsigned slot = le16_read(data + 1);
-        slot = (data[0] & 3) != 0 ? slot % 4 : slot; /* most have something to do with each other */
-        switch (data[0] >> 6) {
+    struct kind *kind = kind_of(data[0]);
+    for (size_t at = 1; size - at >= COMMAND; at += COMMAND) {
+        const uint8_t *command = data + at;
+        unsigned slot = slot_of(command);
+        switch (command[0] >> 6) {
         case 0:
-            of_sessions(loop, data[0] >> 2, slot, le32_read(data + 3), data + 7);
+            of_sessions(kind->loop, command[0] >> 2, slot, le32_read(command + 3), command + 7);
             break;
         case 1:
-            of_peers(loop, data[0] >> 2, slot, le32_read(data + 3), data + 7);
+            of_peers(kind->loop, command[0] >> 2, slot, le32_read(command + 3), command + 7);
             break;
         default:
-            of_links(loop, data[0] >> 2, slot, le32_read(data + 3));
+            of_links(kind->loop, command[0] >> 2, slot, le32_read(command + 3));
         }
     }
-    run(loop);
-    loop_free(loop);
-    ring_discard(lane.ring, &lane.ring_stats);
+    run(kind);
+    undo(kind, data + 1, size - 1);
     return 0;
 }

@@ -8,10 +8,12 @@
 #include <linux/futex.h>
 #include <stdarg.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "fuzz.h"
 #include "lane_memory.h"
 #include "packet/byteorder.h"
+#include "worker_thread.h"
 
 enum { RECORD_LEAD = 8, RECORD_FIELDS = 9, RECORD_MAX = 4096 };
 
@@ -72,6 +74,17 @@ static inline uint64_t fuzz_fill_ring(struct ring *ring, struct stats_block *sta
     }
     ring_publish(ring, stats);
     return n_packets;
+}
+
+/* Runs a writer to the ring's end, where it finds the bell, through so many events at most. */
+static inline void fuzz_run_writer(struct worker_thread *worker, int n_events_max) {
+    char bell;
+    FUZZ_CHECK(write(worker->channel[0], "!", 1) == 1);
+    enum loop_end end = loop_run(worker->loop);
+    for (int i = 0; end == LOOP_EVENT && i < n_events_max; i++)
+        end = loop_run(worker->loop);
+    FUZZ_CHECK(end == LOOP_DOORBELL);
+    FUZZ_CHECK(read(worker->channel[1], &bell, 1) == 1);
 }
 
 #endif

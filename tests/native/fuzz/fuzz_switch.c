@@ -10,7 +10,7 @@
 #include "inbound/message_in.h"
 #include "sealing.h"
 
-enum { LEAD = 4, INPUT_MAX = 8192, INDEX = 0x20206006, N_FROM = 2, CONTENT_MAX = 16 + 14 + 255 };
+enum { LEAD = 4, INPUT_MAX = 2048, INDEX = 0x20206006, N_FROM = 2, CONTENT_MAX = 16 + 14 + 255 };
 
 static struct loop *loop;
 static struct aead_key *keys[N_FROM];

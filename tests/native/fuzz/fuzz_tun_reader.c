@@ -18,8 +18,17 @@ enum {
     STREAM = 1,
     DATAGRAM = 2,
     PIECES = 3,
-    FRAME_MAX = 8192
+    FRAME_MAX = 8192,
+    N_RUNS_MAX = 1000
 };
+
+enum kind { OF_TUN, OF_TAP, OF_LANES, N_KINDS };
+
+/* Of each kind one is made for many inputs, since memory and sockets cost more than most of these; that
+ * which is in use is `sender`. */
+static struct sender others[N_KINDS];
+static unsigned n_runs[N_KINDS];
+static enum kind current;
 
 static struct ring *copies;
 
@@ -33,15 +42,35 @@ static void capture(void) {
                 0);
 }
 
-static void set_up(uint8_t what) {
-    struct link_format datagrams = datagram_format(1420);
-    bool is_tap = (what & 1) != 0;
-    if (is_tap)
+static enum kind kind_of(uint8_t what) {
+    return (what & 1) != 0 ? OF_TAP : (what & HAS_LANES) != 0 ? OF_LANES : OF_TUN;
+}
+
+static void open_kind(enum kind kind) {
+    if (kind != current) {
+        others[current] = sender;
+        sender = others[kind];
+        current = kind;
+    }
+    if (n_runs[kind] == N_RUNS_MAX) {
+        sender_close();
+        n_runs[kind] = 0;
+    }
+    if (n_runs[kind]++ > 0)
+        return;
+    if (kind == OF_TAP)
         sender_open_switch();
-    else if ((what & HAS_LANES) != 0)
+    else if (kind == OF_LANES)
         sender_open_lane(1);
     else
         sender_open(MODE_TUN);
+}
+
+static void set_up(uint8_t what) {
+    struct link_format datagrams = datagram_format(1420);
+    bool is_tap = (what & 1) != 0;
+    open_kind(kind_of(what));
+    cursor = ring_first(sender.lane.ring);
     datagrams.mode = is_tap ? MODE_TAP : MODE_TUN;
     sender_attach(STREAM, sealed_format(datagrams.mode, true));
     sender_attach(DATAGRAM, datagrams);
@@ -110,10 +139,38 @@ static void check_ring(void) {
     FUZZ_CHECK(!corrupt && n_bytes < SENDER_RING_BYTES);
 }
 
-static void take_answers(void) {
-    static uint8_t answer[65536];
-    while (recv(sender.device[1], answer, sizeof answer, MSG_DONTWAIT) > 0)
-        ;
+static void empty_device(void) {
+    static uint8_t frame[65536];
+    for (int end = 0; end < 2; end++)
+        while (recv(sender.device[end], frame, sizeof frame, MSG_DONTWAIT) > 0)
+            ;
+}
+
+/* What the input has left in it, and in the rings of others. */
+static void take_away(void) {
+    struct loop *loop = sender.worker.loop;
+    loop_capture(loop, NULL, 0, 0, 0);
+    loop_clamp_mss(loop, 0);
+    for (unsigned slot = STREAM; slot <= PIECES; slot++) {
+        loop_set_rate_limit(loop, slot, 0, 0, 0);
+        loop_forget_ips(loop, slot);
+        loop_detach_link(loop, slot);
+        if (sender.lane.macs != NULL)
+            mac_table_forget(sender.lane.macs, slot);
+    }
+    if (sender.lane.macs != NULL) {
+        mac_table_forget(sender.lane.macs, MAC_OWNER_LOCAL);
+        ring_discard(sender.worker.hairpin, &sender.lane.ring_stats);
+    }
+    if (sender.lane.from_lane != NULL) {
+        ring_discard(sender.worker.from_lane, &sender.lane.ring_stats);
+        ring_discard(sender.lane.to_lane, &sender.lane.ring_stats);
+    }
+    sender_release();
+    empty_device();
+    sender.n_events = 0;
+    if (copies != NULL)
+        ring_discard(copies, &sender.lane.ring_stats);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -129,9 +186,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     give_frames(data + 2 + in_other, size - 2 - in_other, is_tap);
     sender_run();
     check_ring();
-    take_answers();
-    sender_close();
-    if (copies != NULL)
-        ring_discard(copies, &sender.lane.ring_stats);
+    take_away();
     return 0;
 }
