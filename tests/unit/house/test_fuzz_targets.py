@@ -116,6 +116,10 @@ def called() -> set[str]:
     return set(found.names())
 
 
+# Its long form is `make fuzz`, whose figures tests/fuzz/counted.py keeps.
+@pytest.mark.promise(
+    "No bytes of peers, strangers, files, programs or workers break what reads them"
+)
 def test_every_python_function_that_takes_bytes_apart_runs_in_a_fuzz_target(
     called: set[str],
 ) -> None:
