@@ -3,6 +3,7 @@
 cli             the commands with their help; how every failure reaches the person (last_line)
 *_cli           the same for one command or a group of them
 options         what several commands have in common; completion: what a shell completes
+streams         stdin, stdout and stderr, however the caller has left them
 
 keys            `fastun keygen`, `pubkey` and `key`
 peers           `fastun peer add`, `list`, `show`, `remove`; peer_changes: what changes one

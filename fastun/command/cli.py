@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__, ending, imports
+from fastun.command import streams
 from fastun.command.bench_cli import bench
 from fastun.command.capture_cli import capture
 from fastun.command.completion import completion, interface_names, peer_names
@@ -305,16 +306,30 @@ def main() -> NoReturn:
     """
     # Until the gateway has its own handlers: a request to stop is not a failure. SIGINT is click's.
     ending.handle(lambda *_: sys.exit(0), (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP))
-    try:
-        exit_code = cli.main(prog_name="fastun", standalone_mode=False)
-    except click.Abort:  # click's word for Ctrl-C.
-        exit_code = 0
-    except Exception as error:  # The last place where it can become one line.
-        if os.environ.get("FASTUN_DEBUG"):
-            raise
-        exit_code, line = explain(error)
+    streams.prepare()
+    exit_code, line = _called()
+    if line:
         # What was given on the command line may be a key, in whatever option.
         line = without_keys(line, " ".join(sys.argv[1:]))
         say_last(f"fastun: {one_line(line)}", exit_code)
     gc.freeze()  # or it would look three times through what ends now, which takes 20 ms
     sys.exit(exit_code)
+
+
+def _called() -> tuple[int, str]:
+    """Run the command line; return its exit code, and the line that says what went wrong."""
+    exit_code, line = 0, ""
+    try:
+        exit_code = cli.main(prog_name="fastun", standalone_mode=False)
+    except click.Abort:  # click's word for Ctrl-C.
+        pass
+    except SystemExit as end:  # asked to stop; click's, where the reader of stdout has gone
+        exit_code = end.code if isinstance(end.code, int) else 0
+    except Exception as error:  # The last place where it can become one line.
+        if os.environ.get("FASTUN_DEBUG"):
+            raise
+        exit_code, line = explain(error)
+    unwritten = streams.finish()
+    if unwritten is not None and not line:
+        exit_code, line = exit_code or 1, streams.complaint(unwritten)
+    return exit_code or 0, line

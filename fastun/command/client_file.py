@@ -155,6 +155,14 @@ def _qr(text: str) -> str:
             "--format qr: the file is too long for a code of 80 columns; use --format wg-quick"
         ) from None
     code.terminal(drawn, compact=True)
+    encoding = sys.stdout.encoding
+    try:
+        drawn.getvalue().encode(encoding)
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"--format qr: {encoding}, the encoding of stdout, has no signs for the code; set"
+            " LC_ALL=C.UTF-8, or use --format wg-quick"
+        ) from None
     if not sys.stdout.isatty():
         return drawn.getvalue()
     # A terminal may be dark on light.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fastun.command import streams
 from fastun.config.settings import PRIVATE_KEY_FILE_NAME
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.fleet.opened import opened
@@ -31,7 +32,7 @@ def keygen() -> None:
 
 def pubkey() -> None:
     """Print the public key of the private key on stdin; ConfigError when there is none."""
-    text = sys.stdin.buffer.read(_STDIN_BYTES_MAX).decode("latin-1").strip()
+    text = streams.read(_STDIN_BYTES_MAX).decode("latin-1").strip()
     click.echo(keys.format_key(keys.public_of(keys.parse_key(text, "stdin"))))
 
 
@@ -80,7 +81,5 @@ def print_secret(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        # What is left in the buffer would be tried again at exit, with a traceback.
-        with open(os.devnull, "wb") as nowhere, contextlib.suppress(OSError, ValueError):  # noqa: PTH123
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        raise RuntimeFailure(f"stdout: {error.strerror}; nothing was changed") from None
+        streams.finish()
+        raise RuntimeFailure(f"stdout: {streams.why(error)}; nothing was changed") from None

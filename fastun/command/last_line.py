@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import click
 
+from fastun.command import streams
 from fastun.errors import FastunError
 
 _LAST_LINE_LIMIT_S = 1.0
@@ -39,7 +40,8 @@ def explain(error: Exception) -> tuple[int, str]:
         case click.ClickException():
             return error.exit_code, error.format_message()
         case OSError():
-            return 1, of_the_system(error)
+            is_of_stdout = error.filename == streams.STDOUT
+            return 1, streams.complaint(error) if is_of_stdout else of_the_system(error)
     return 1, f"internal error: {type(error).__name__}: {error}; FASTUN_DEBUG=1 shows where"
 
 

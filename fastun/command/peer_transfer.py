@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from fastun.command import streams
 from fastun.command.fleet import counted
 from fastun.command.keys import print_secret
 from fastun.command.peers import existing, tell_gateway
@@ -41,7 +41,7 @@ def import_(file: Path | None, state: Path) -> None:
 def _content(file: Path | None) -> bytes:
     limit = transfer.BYTES_MAX + 1
     if file is None:
-        return sys.stdin.buffer.read(limit)
+        return streams.read(limit)
     try:
         with file.open("rb") as opened_file:
             return opened_file.read(limit)
