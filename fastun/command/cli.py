@@ -288,7 +288,8 @@ def _run(role: Role, target: str | None, options: Options) -> None:
         from fastun.host.process import forking, messages  # noqa: PLC0415 (not for all commands)
 
     try:
-        with forking.started(settings, functools.partial(load, role, target, options)) as host:
+        reread = functools.partial(load, role, target, options, is_again=True)
+        with forking.started(settings, reread) as host:
             if not settings.hooks.of("pre_up"):  # else when they have run
                 host.begin(messages.Begin())
             with imports.kept(), imports.without("ssl"):

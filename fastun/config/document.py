@@ -11,6 +11,7 @@ import codecs
 import contextlib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -66,16 +67,23 @@ SECTIONS: Final[dict[str, type[Section]]] = {
 
 
 @contextlib.contextmanager
-def reading(path: Path, parse: Callable[[str, Path], Document] | None = None) -> Iterator[Document]:
+def reading(
+    path: Path,
+    parse: Callable[[str, Path], Document] | None = None,
+    *,
+    is_again: bool = False,
+) -> Iterator[Document]:
     """Yield what the file says; ConfigError names the file, and the field that is wrong.
 
-    `parse` is for a file of another kind than TOML. No complaint from inside shows a key of the
-    file, whoever raises it.
+    `parse` is for a file of another kind than TOML. `is_again`: a gateway runs on what it has said.
+    No complaint from inside shows a key of the file, whoever raises it.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
+        with open(path, "rb", opener=_at_once if is_again else None) as file:
             status = os.fstat(file.fileno())  # By its path it could be another file by now.
+            if is_again:
+                _check_there(status, path)
+            content = file.read(_MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
         reason = str(error.strerror if isinstance(error, OSError) else error)
         if isinstance(error, PermissionError):
@@ -92,6 +100,22 @@ def reading(path: Path, parse: Callable[[str, Path], Document] | None = None) ->
         document = (parse or _parse)(text, path)
         _check_private(status, path, document)
         yield document
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file, and do not wait for the writer of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check_there(status: os.stat_result, path: Path) -> None:
+    """Refuse what would read as a file without a line, which ends what runs on the lines of before.
+
+    A pipe was read at the start, and an editor may have emptied the file only for a moment.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{path}: not a file that can be read again; restart the gateway")
+    if status.st_size == 0:
+        raise ConfigError(f"{path}: empty; write the settings to it, then reload again")
 
 
 def _decoded(content: bytes, path: Path, errors: str) -> str:

@@ -158,17 +158,21 @@ def load(
     target: str | None,
     options: Options,
     remark: Callable[[str], None] = lambda _: None,
+    *,
+    is_again: bool = False,
 ) -> Settings:
     """Return the settings of a gateway, or raise ConfigError. Nothing is touched but files read.
 
     `target` is the argument of `connect`: an endpoint URL, or the path of a configuration file.
-    `remark` is called with a line for each thing in the file that is hardly meant.
+    `remark` is called with a line for each thing in the file that is hardly meant. `is_again`: for
+    a reload.
     """
     url, path = _target(target, options.config)
     settings = _serve if role == "serve" else _connect
     if path is None:
         return settings(Sources(options, url, Document(), None))
-    with toml.reading(path, wg_quick.parse if wg_quick.is_wg_quick(path) else None) as document:
+    parse = wg_quick.parse if wg_quick.is_wg_quick(path) else None
+    with toml.reading(path, parse, is_again=is_again) as document:
         sources = Sources(options, url, document, path)
         loaded = settings(sources)
         for line in remarks(sources):

@@ -1,7 +1,9 @@
 """The configuration file as text: what is written is read back, and keys are kept from others."""
 
 import os
+import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,30 @@ def test_a_client_file_may_come_through_a_pipe() -> None:
     os.close(read_end)
     assert held is not None
     assert held.reveal() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: path.write_text(""), "empty; write the settings to it, then reload again"),
+        (lambda path: path.symlink_to("/dev/null"), "not a file that can be read again"),
+        (os.mkfifo, "not a file that can be read again; restart the gateway"),
+    ],
+)
+def test_what_would_read_as_nothing_does_not_replace_what_runs(
+    tmp_path: Path, make: Callable[[Path], object], why: str
+) -> None:
+    path = tmp_path / "gateway.toml"
+    make(path)
+    refused = pytest.raises(ConfigError, match=re.escape(f"{path}: {why}"))
+    with refused, document.reading(path, is_again=True):
+        pass
+
+
+def test_a_pipe_that_was_read_at_the_start_is_not_read_again() -> None:
+    read_end, write_end = os.pipe()
+    os.close(write_end)
+    refused = pytest.raises(ConfigError, match="not a file that can be read again")
+    with refused, document.reading(Path(f"/dev/fd/{read_end}"), is_again=True):
+        pass
+    os.close(read_end)
