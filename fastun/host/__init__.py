@@ -22,6 +22,7 @@ The device, and what is on it:
 Beside it:
 
     run_directory     control sockets; served_peers: the peer directory, by this process's rights
+    state_claim       one server a state directory
     users             which users gateway and workers are; template_start: starts their template
     programs          programs of the host, run so that none can block
 """

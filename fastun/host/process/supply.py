@@ -39,6 +39,7 @@ from fastun.host.run_directory import ControlSocket
 from fastun.host.sockets import syn_filter
 from fastun.host.sockets.maker import OwnSockets
 from fastun.host.sockets.syn_filter import IPV4_SOURCE_BYTES, IPV6_SOURCE_BYTES
+from fastun.host.state_claim import StateClaim
 from fastun.peers.terms import Usage
 from fastun.state_file import OwnFiles
 
@@ -67,6 +68,7 @@ class Supply:
         self._ports: dict[int, None] = {}  # of UDP, that the gateway has got; the newest last
         self._control: ControlSocket | None = None
         self._peers: OwnPeers | None = None
+        self._claim: StateClaim | None = None
         self._behind = Behind()
         self._had_peers = False
         self._mutex = threading.Lock()  # of the control socket
@@ -108,6 +110,10 @@ class Supply:
         with self._fleet_mutex:
             self._fleet.close()
         self.close_peers()
+        with self._peers_mutex:
+            claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.close()
 
     # -- sockets --------------------------------------------------------------------------------
 
@@ -211,6 +217,8 @@ class Supply:
 
         settings = self._announced(asked)
         with self._peers_mutex:
+            if self._claim is None:
+                self._claim = StateClaim(settings.state_dir)
             if self._peers is None:
                 self._peers = OwnPeers(settings, _public_key(settings), any_thread=True)
                 self._had_peers = True
