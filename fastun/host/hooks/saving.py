@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastun import log, state_file
 from fastun.config.wg_quick_saved import with_endpoints
@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+# As much as is read of a configuration.
+_BYTES_MAX: Final = 16 << 20
+
 
 def save(path: Path, endpoints: Mapping[str, str]) -> None:
     """Have the file say these, by public key; a failure is a warning."""
     logger = log.get("hooks")
     try:
-        text = path.read_bytes().decode()
+        text = state_file.read(path, _BYTES_MAX).decode()
         saved = with_endpoints(text, dict(endpoints))
         if saved != text:
             state_file.replace(path.resolve(), saved.encode(), is_durable=True)

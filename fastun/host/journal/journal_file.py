@@ -29,6 +29,8 @@ VERSION: Final = 1
 _BYTES_MAX = 256 * 1024
 
 _LOCK_NAME = ".lock"
+# No link to another file, and no wait for the writer of a pipe.
+_AS_IT_IS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCK_LIMIT_S = 3.0  # its holder waits for nothing
 _LOCK_RETRY_S = 0.02
 
@@ -89,7 +91,7 @@ class JournalFile:
     def claim(cls, path: Path) -> Self | None:
         """Lock the file of a dead gateway; None where its gateway lives. Raises OSError."""
         with locked(path.parent):
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | _AS_IT_IS)
             if _lock(descriptor):
                 return cls(path, descriptor)
             os.close(descriptor)
@@ -131,7 +133,7 @@ def paths(directory: Path) -> list[Path]:
 def living(path: Path) -> tuple[Header, Pending] | None:
     """Return what a living gateway has changed; None for a dead one. Call with `.lock` held."""
     with contextlib.suppress(OSError, RuntimeFailure):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | _AS_IT_IS)
         try:
             return None if _lock(descriptor) else _read(descriptor)[:2]
         finally:

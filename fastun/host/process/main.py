@@ -10,6 +10,7 @@ import setproctitle
 
 from fastun import ending, log, native
 from fastun.errors import RuntimeFailure
+from fastun.host.journal.journal import UNDO_LIMIT_S
 from fastun.host.process.server import HostServer
 from fastun.host.process.supply import Supply
 from fastun.host.process.work import HostWork
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 
 TITLE: Final = "fastun: host"
+
+# No step of the undoing takes longer than all may (journal.py); but a thread that hangs, on a file
+# of a network that has gone, may have what the end waits for.
+END_LIMIT_S: Final = UNDO_LIMIT_S + 9.0
 
 
 def serve(
@@ -42,11 +47,17 @@ def serve(
         asyncio.run(_serve(end, bell, work, supply))
     finally:
         ending.ask("the gateway has ended")
-        supply.close()
-        work.close()
-        with contextlib.suppress(RuntimeFailure):  # which the log has
-            work.end()
-        log.end()
+        with ending.guarded(END_LIMIT_S, _give_up):
+            supply.close()
+            work.close()
+            with contextlib.suppress(RuntimeFailure):  # which the log has
+                work.end()
+            log.end()
+
+
+def _give_up() -> None:
+    log.get("host").error("the host was not restored in time; the next start undoes what is left")
+    log.end()
 
 
 async def _serve(end: socket.socket, bell: int, work: HostWork, supply: Supply) -> None:

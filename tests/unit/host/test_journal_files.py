@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_a_damaged_line_keeps_nothing_from_being_undone(
     assert sysctl.read_text() == "0\n"
     assert "damaged journal" in "".join(capsys.readouterr())
     assert not files(tmp_path)
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_place_of_a_file_holds_up_no_start(
+    tmp_path: Path, sysctl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed(tmp_path, lambda journal: journal.set_sysctl(NAME, "1"))
+    os.mkfifo(files(tmp_path)[0].with_name("aaa.jsonl"), mode=0o600)
+    Journal(tmp_path, "fastun1").wait_for_last(lambda: False)
+    start(tmp_path)
+    assert sysctl.read_text() == "0\n"
+    assert "not a fastun journal; remove it" in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("damage", ["version", "header", "mode", "size", "link"])
