@@ -5,10 +5,12 @@ Source: linux/if_tun.h, drivers/net/tun.c.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import struct
+from pathlib import Path
 from typing import Final
 
 from fastun import native
@@ -19,6 +21,7 @@ _TUNGETIFF: Final = 0x800454D2
 _TUNSETQUEUE: Final = 0x400454D9
 _TUNGETDEVNETNS: Final = 0x54E3
 _IFF_ATTACH_QUEUE, _IFF_DETACH_QUEUE = 0x0200, 0x0400
+_IFF_MULTI_QUEUE: Final = 0x0100
 _IFREQ: Final = struct.Struct("=16sH22x")
 
 
@@ -35,8 +38,8 @@ def opened(name: str, mode: Mode, n_queues: int = 1) -> tuple[int, ...]:
         for fd in queues:
             os.close(fd)
         why = _OPEN_ERRORS.get(error.errno or 0, error.strerror)
-        if error.errno == errno.EINVAL and n_queues > 1:
-            why = _NO_QUEUES
+        if error.errno == errno.EINVAL:
+            why = _of_another_kind(name, n_queues)
         raise RuntimeFailure(f"interface {name}: {why}") from None
     return tuple(queues)
 
@@ -45,14 +48,34 @@ _NO_QUEUES = (
     "it was made before, by another program, without queues or of another kind; give it "
     "'multi_queue', use --lanes 1, or choose another name with --interface"
 )
+_NO_DEVICE_FILE = (
+    "/dev/net/tun is not the device of the TUN driver; remove it, then make it by"
+    " 'mknod /dev/net/tun c 10 200', or give the container the host's"
+)
 _OPEN_ERRORS = {
     errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
     errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
     errno.EACCES: "permission denied on /dev/net/tun; run as root",
     errno.EPERM: "creating it needs CAP_NET_ADMIN; run as root",
     errno.EBUSY: "in use by another program; choose another name with --interface",
-    errno.EINVAL: "an interface of another kind has that name; choose another with --interface",
+    errno.EISDIR: _NO_DEVICE_FILE,  # a container engine makes one of a file that is missing
+    errno.ENOTTY: _NO_DEVICE_FILE,
+    errno.ENXIO: _NO_DEVICE_FILE,
 }
+
+
+def _of_another_kind(name: str, n_queues: int) -> str:
+    """Return what is there in place of an interface with so many queues."""
+    if n_queues > 1:
+        return _NO_QUEUES
+    with contextlib.suppress(OSError, ValueError):  # not of the TUN driver
+        flags = int(Path(f"/sys/class/net/{name}/tun_flags").read_text(encoding="ascii"), 16)
+        if flags & _IFF_MULTI_QUEUE:
+            return (
+                "it was made before, by another program, with 'multi_queue' or of another kind;"
+                " use --lanes 2, or choose another name with --interface"
+            )
+    return "an interface of another kind has that name; choose another with --interface"
 
 
 def is_deleted(fd: int) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 INSECURE = ("--wire", "plain", "--insecure")
 NO_DEVICE_FILE = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh")
+NO_DRIVER = 'mount -t tmpfs none /dev/net && {} /dev/net/tun; exec "$@"'
 NO_PRIVILEGE = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
 
 
@@ -91,6 +92,48 @@ def test_a_missing_device_file_is_named_with_the_fix(host: Host, tmp_path: Path)
     assert code == 1
     assert "/dev/net/tun" in complaint
     assert "modprobe tun" in complaint
+
+
+@pytest.mark.parametrize(
+    "make", ["mkdir", "touch", "mknod -m 600 /dev/net/x c 1 3 && mv /dev/net/x"]
+)
+def test_what_is_there_in_place_of_the_device_file_is_named_with_the_fix(
+    host: Host, tmp_path: Path, make: str
+) -> None:
+    under = ("unshare", "-m", "sh", "-c", NO_DRIVER.format(make), "sh")
+    code, complaint = refused(host, tmp_path, "serve", *INSECURE, under=under)
+    assert code == 1
+    assert "/dev/net/tun is not the device of the TUN driver" in complaint
+    assert "mknod" in complaint
+
+
+def test_a_device_with_queues_of_another_program_is_named_with_the_fix(
+    host: Host, tmp_path: Path
+) -> None:
+    host.ip("tuntap", "add", "ft0", "mode", "tun", "multi_queue")
+    code, complaint = refused(host, tmp_path, "serve", *INSECURE, "-i", "ft0")
+    assert code == 1
+    assert "with 'multi_queue'" in complaint
+    assert "--lanes 2" in complaint
+
+
+def test_a_second_server_on_one_state_directory_is_one_line(host: Host, tmp_path: Path) -> None:
+    first = start_gateway(
+        host, tmp_path, "serve", wire="wireguard", addresses=["10.99.0.1/24"], interface="ft0"
+    )
+    wait_until(lambda: host.listens(55555), "the first gateway listens", timeout_s=10)
+    home = tmp_path / host.name
+    # fmt: off
+    done = host.run(
+        sys.executable, "-m", "fastun", "serve", "-i", "ft1", "--address", "10.98.0.1/24",
+        "--metrics", "off", "--listen", "udp://[::]:7001",
+        "--run-dir", str(home), "--state", str(home), check=False,
+    )
+    # fmt: on
+    assert done.returncode == 1
+    assert f"fastun: --state {home}: another gateway serves from it; " in done.stderr
+    assert first.stop() == 0
+    assert not (home / ".serving").exists()
 
 
 def test_a_missing_privilege_is_named_with_the_fix(host: Host, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ WITHOUT: dict[str, str] = {
         host/firewall/strong_host.py:forwards host/journal/journal.py:Journal.__init__
         host/journal/sysctls.py:Ipv6Forwarding.original host/link_state.py:_read
         host/settings_of_host.py:_strict host/socket_state.py:socket_state
-        host/socket_state.py:_memory host/tun.py:name
+        host/socket_state.py:_memory host/tun.py:name host/tun.py:_of_another_kind
         host/users.py:_missing lane/watch.py:tracer_of fleet/confinement.py:_limit
         lane/watch.py:resident_bytes link/datagram/local_mtu.py:_of_interface
         link/inside.py:_arrived_by host/dns/resolv_conf.py:_has_any
