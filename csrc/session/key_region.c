@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,6 +85,16 @@ static int open_areas(struct key_region *region, bool is_secret) {
     return 0;
 }
 
+/* Whether workers, without a capability, may map an area of locked memory: this process may have
+ * CAP_IPC_LOCK still. The limit is raised as theirs will be. */
+static bool workers_may_lock(void) {
+    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+    if (setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0)
+        return true;
+    struct rlimit limit;
+    return getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur >= sizeof(struct key_area);
+}
+
 struct key_region *key_region_create(int wants_secret) {
     struct key_region *region = calloc(1, sizeof *region);
     if (region == NULL)
@@ -93,7 +104,7 @@ struct key_region *key_region_create(int wants_secret) {
         region->free[region->n_free] = (uint16_t)(N_KEY_PLACES - 1 - region->n_free);
         region->n_free++;
     }
-    int error = wants_secret ? open_areas(region, true) : -ENOENT;
+    int error = !wants_secret ? -ENOENT : workers_may_lock() ? open_areas(region, true) : -EAGAIN;
     region->secret_errno = wants_secret ? -error : 0;
     if (error < 0)
         error = open_areas(region, false);
