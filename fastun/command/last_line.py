@@ -1,5 +1,6 @@
 """The last line of a command that failed: what went wrong, and its exit code."""
 
+import errno
 import os
 import threading
 from contextlib import suppress
@@ -20,7 +21,11 @@ def say_last(line: str, exit_code: int) -> None:
             click.echo(line, err=True)
 
     saying = threading.Thread(target=say, daemon=True)
-    saying.start()
+    try:
+        saying.start()
+    except RuntimeError:  # no thread to be had, which may be what there is to say
+        say()
+        return
     saying.join(_LAST_LINE_LIMIT_S)
     if saying.is_alive():
         os._exit(exit_code)
@@ -42,10 +47,26 @@ def explain(error: Exception) -> tuple[int, str]:
         case OSError():
             is_of_stdout = error.filename == streams.STDOUT
             return 1, streams.complaint(error) if is_of_stdout else of_the_system(error)
-    return 1, f"internal error: {type(error).__name__}: {error}; FASTUN_DEBUG=1 shows where"
+    return 1, _refused(error) or (
+        f"internal error: {type(error).__name__}: {error}; FASTUN_DEBUG=1 shows where"
+    )
+
+
+def _refused(error: Exception) -> str:
+    """Return the line for what this host does not give a process; empty for other errors."""
+    if isinstance(error, MemoryError):
+        return "this host has no memory left; end other programs, or raise the limit (ulimit -v)"
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return (
+            "this host lets fastun start no thread: raise the limit of processes (ulimit -u,"
+            " TasksMax= of the service) or of memory"
+        )
+    return ""
 
 
 def of_the_system(error: OSError) -> str:
     """Return the system's complaint without its number, with the file it is about."""
     message = error.strerror or str(error) or type(error).__name__
+    if error.errno == errno.EMFILE:
+        message += "; raise the limit of open files (ulimit -n, LimitNOFILE= of the service)"
     return f"{error.filename}: {message}" if error.filename else message

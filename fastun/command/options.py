@@ -11,8 +11,19 @@ from fastun.command.completion import interface_names, peer_names
 from fastun.config import document, interface, settings
 from fastun.config.sections.base import summary
 
+
+class _PathGiven(click.Path):
+    """A path. An empty one, as of a variable that is not set, would be the directory of now."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or refuse it."""
+        if value == "":
+            self.fail("is empty; give a path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 # Not readable: what reads it says more of what is wrong, and doctor goes on without.
-PATH = click.Path(path_type=Path, readable=False)
+PATH = _PathGiven(path_type=Path, readable=False)
 _OPTIONS = settings.Options()
 _INTERFACE = document.InterfaceSection()
 _METRICS = document.MetricsSection()

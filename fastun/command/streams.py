@@ -7,6 +7,7 @@ is taken, by what cannot be read or written: a command that needs it fails, and 
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -70,7 +71,8 @@ def _instead_of(stdout: io.TextIOWrapper) -> _Stdout:
 
     In a locale that has no sign for a letter it is escaped: no reason to fail.
     """
-    errors = "backslashreplace" if stdout.errors == "strict" else stdout.errors
+    has_all_letters = codecs.lookup(stdout.encoding).name == "utf-8"
+    errors = stdout.errors if has_all_letters else "backslashreplace"
     encoding, is_line_buffered = stdout.encoding, stdout.line_buffering
     is_unbuffered = stdout.write_through
     return _Stdout(

@@ -136,6 +136,13 @@ def test_a_second_server_on_one_state_directory_is_one_line(host: Host, tmp_path
     assert not (home / ".serving").exists()
 
 
+def test_too_few_open_files_are_one_line_with_the_limit(host: Host, tmp_path: Path) -> None:
+    code, complaint = refused(host, tmp_path, "serve", *INSECURE, under=("prlimit", "--nofile=63"))
+    assert code == 1
+    assert "open files: the limit is 63" in complaint
+    assert "LimitNOFILE" in complaint
+
+
 def test_a_missing_privilege_is_named_with_the_fix(host: Host, tmp_path: Path) -> None:
     code, complaint = refused(host, tmp_path, "serve", *INSECURE, under=NO_PRIVILEGE)
     assert code == 1

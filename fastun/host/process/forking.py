@@ -14,11 +14,12 @@ capabilities by executing itself anew after the fork (handing_over.py).
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastun import ending, imports
 from fastun.errors import RuntimeFailure
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.host.users import Users
 
+# What a client has with one server (tests/fault/test_host_faults.py).
+FILES_LEAST: Final = 64
+
 
 def started(
     settings: Settings, reread: Callable[[Callable[[str], None]], Settings] | None = None
@@ -41,6 +45,7 @@ def started(
     ``reread`` returns the settings of the same command line and file as they are now (ConfigError).
     Raises RuntimeFailure.
     """
+    _check_files()
     chosen = users.choose()
     if (kept := handing_over.taken()) is not None:
         ending.ring(kept.bell)
@@ -58,6 +63,16 @@ def started(
     handing_over.execute_if_needed(handing_over.Kept(ours, bell, pid))
     ending.ring(bell)
     return HostClient(ours, pid, supply_messages.ANSWERS, chosen)
+
+
+def _check_files() -> None:
+    """Refuse a limit with which no gateway starts: each of its parts would fail in its own way."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and most < FILES_LEAST:
+        raise RuntimeFailure(
+            f"open files: the limit is {most}, and at least {FILES_LEAST} are needed; raise it"
+            " (ulimit -n, LimitNOFILE= of the service)"
+        )
 
 
 def _run(

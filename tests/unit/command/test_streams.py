@@ -121,8 +121,9 @@ def test_no_file_gets_the_number_of_a_closed_stream() -> None:
     assert done.stdout.splitlines() == ["/dev/null", "/dev/null"]
 
 
-def test_a_locale_without_the_letters_is_not_a_failure(state: Path) -> None:
-    done = execute(("peer", "list"), state, "", PYTHONIOENCODING="latin-1")
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii:surrogateescape"])
+def test_a_locale_without_the_letters_is_not_a_failure(state: Path, encoding: str) -> None:
+    done = execute(("peer", "list"), state, "", PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stderr) == (0, "")
     assert "laptop" in done.stdout
 
