@@ -76,8 +76,8 @@ def _gateways(interface: str | None, run_dir: Path) -> tuple[list[str], list[str
         roles = {path.stem: control.request(path, "status").role for path in asked}
     except OSError as error:
         raise RuntimeFailure(
-            f"--run-dir {run_dir}: cannot be read ({error.strerror}); run as root, or as the user "
-            "that runs the gateway"
+            f"--run-dir {run_dir}: cannot be read ({error.strerror or error}); run as root, or as "
+            "the user that runs the gateway"
         ) from None
     clients, servers = (
         [name for name, role in roles.items() if role == wanted] for wanted in ("connect", "serve")

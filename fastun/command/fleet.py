@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastun.config.fleet import check_library, parse_directory
-from fastun.errors import ConfigError
+from fastun.errors import ConfigError, one_line
 from fastun.fleet.opened import join as join_fleet
 from fastun.peers.store import FILE_NAME, PeerStore
 
@@ -30,7 +30,8 @@ def join(url: str, state: Path) -> None:
     with PeerStore(state) as store:
         n_added, n_same = join_fleet(store, url)
     there = f", {n_same:,} were there" if n_same else ""
-    click.echo(f"{counted(n_added)} moved{there}; --state {state} is of the fleet now", err=True)
+    said = f"{counted(n_added)} moved{there}; --state {state} is of the fleet now"
+    click.echo(one_line(said), err=True)
 
 
 def leave(state: Path) -> None:

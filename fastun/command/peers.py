@@ -22,7 +22,7 @@ from fastun.command.peer_fields import NOTHING, Given, changed, remarks
 from fastun.config.interface import parse_addresses
 from fastun.config.peer import dialled_endpoint, parse_name
 from fastun.config.terms import NONE
-from fastun.errors import ConfigError, RuntimeFailure
+from fastun.errors import ConfigError, RuntimeFailure, one_line
 from fastun.fleet.opened import opened
 from fastun.peers.peer import Peer, Server, one_host
 from fastun.peers.store import FILE_NAME
@@ -101,7 +101,8 @@ def show_list(state: Path, *, as_json: bool) -> None:
     elif listed_peers:
         peer_listing.print_table(listed_peers)
     else:
-        click.echo(f"no peers in {state} yet; 'fastun peer add NAME' adds the first", err=True)
+        text = f"no peers in {state} yet; 'fastun peer add NAME' adds the first"
+        click.echo(one_line(text), err=True)
 
 
 def show(name: str, state: Path) -> None:

@@ -31,8 +31,9 @@ USUAL_LENGTH: Final = {4: 24, 6: 64}  # Of a network by IP version, for advice.
 
 _MAX_NAME_BYTES = 15  # IFNAMSIZ less its NUL.
 # Printable ASCII without / and :, which the kernel (dev_valid_name) refuses, and %, which it fills
-# in: a name with %d asks it for the next free number.
-_NAME = re.compile(r"[!-$&-.0-9;-~]+")
+# in: a name with %d asks it for the next free number. One with a - in front is an option to the
+# programs that get it, resolvectl and resolvconf.
+_NAME = re.compile(r"(?!-)[!-$&-.0-9;-~]+")
 _RESERVED_NAMES = frozenset({".", "..", "all", "default"})  # The last two are sysctl's.
 _CIDR = re.compile("[^/%]+/[0-9]+")
 

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, nearest, quote
-from fastun.peers.peer import Address, Network, Peer, Server, hosts_of, one_host
+from fastun.peers.peer import Address, Network, Peer, Server, hosts_of, is_name, one_host
 from fastun.peers.terms import Usage
 
 
@@ -145,7 +145,8 @@ class PeerDirectory(ABC):
 
     def get(self, name: str) -> Peer:
         """Return the peer of that name; ConfigError with the nearest name when there is none."""
-        peer = self.named(name)
+        # A database would complain of a name that is not UTF-8 as if it were damaged.
+        peer = self.named(name) if is_name(name) else None
         if peer is not None:
             return peer
         server = self.server()

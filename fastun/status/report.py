@@ -107,7 +107,7 @@ def living(run_dir: Path) -> list[Path]:
         found = [path for path in sockets if path.suffix == ".sock" and control.is_alive(path)]
     except OSError as error:
         raise RuntimeFailure(
-            f"--run-dir {run_dir}: cannot be read ({error.strerror}); "
+            f"--run-dir {run_dir}: cannot be read ({error.strerror or error}); "
             "run as root, or as the user that runs the gateway"
         ) from None
     if not found:

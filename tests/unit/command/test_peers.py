@@ -300,6 +300,10 @@ def test_an_empty_list_makes_no_directory(tmp_path: Path) -> None:
 def test_a_peer_that_is_not_there_is_answered_with_the_nearest(state: Path, command: str) -> None:
     add(state, "laptop", *ENDPOINT)
     assert "did you mean 'laptop'?" in refusal(state, command, "labtop")
+    # Not in UTF-8, of which a database would say that it is damaged.
+    assert r"no peer is named '\udcff'; 'fastun peer list' shows" in refusal(
+        state, command, "\udcff"
+    )
 
 
 def test_who_is_removed_leaves_the_address_to_the_next(state: Path, tmp_path: Path) -> None:

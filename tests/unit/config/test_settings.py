@@ -251,9 +251,23 @@ def test_what_is_wrong_on_the_command_line_is_named_with_its_option(
 
 @pytest.mark.parametrize(
     "name",
-    [".", "..", "all", "default", "a b", "a\tb", "a/b", "a:b", "tun%d", "a\n", "\0", "\udcff"],
+    [
+        ".",
+        "..",
+        "all",
+        "default",
+        "a b",
+        "a\tb",
+        "a/b",
+        "a:b",
+        "tun%d",
+        "a\n",
+        "\0",
+        "\udcff",
+        "-a",
+    ],
 )
-def test_a_name_that_the_kernel_refuses_or_fills_in_is_not_an_interface(name: str) -> None:
+def test_a_name_that_the_kernel_or_a_program_takes_otherwise_is_not_an_interface(name: str) -> None:
     assert "is not a valid interface name" in complaint(
         "serve", None, replace(PLAIN, interface=name)
     )
