@@ -12,6 +12,13 @@ from fastun.errors import FastunError
 
 _LAST_LINE_LIMIT_S = 1.0
 
+# What to do where the system does not say which file it is, and it is all the same.
+_LIMITS = {
+    errno.EMFILE: "; raise the limit of open files (ulimit -n, LimitNOFILE= of the service)",
+    errno.ENFILE: "; raise fs.file-max, or end other programs",
+    errno.EFBIG: "; raise the limit of a file's size (ulimit -f, LimitFSIZE= of the service)",
+}
+
 
 def say_last(line: str, exit_code: int) -> None:
     """Print the last line. An unread stderr must not keep the process from ending."""
@@ -67,6 +74,5 @@ def _refused(error: Exception) -> str:
 def of_the_system(error: OSError) -> str:
     """Return the system's complaint without its number, with the file it is about."""
     message = error.strerror or str(error) or type(error).__name__
-    if error.errno == errno.EMFILE:
-        message += "; raise the limit of open files (ulimit -n, LimitNOFILE= of the service)"
+    message += _LIMITS.get(error.errno or 0, "")
     return f"{error.filename}: {message}" if error.filename else message

@@ -228,6 +228,7 @@ def test_the_gateway_gets_what_the_command_line_says() -> None:
         ("raise MemoryError", "this host has no memory left"),
         ("raise RuntimeError('can\\'t start new thread')", "raise the limit of processes"),
         ("raise OSError(errno.EMFILE, 'Too many open files')", "raise the limit of open files"),
+        ("raise OSError(errno.EFBIG, 'File too large')", "raise the limit of a file's size"),
         ("import fastun.nonexistent", "internal error: ModuleNotFoundError: No module named"),
     ],
 )
