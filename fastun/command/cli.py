@@ -24,7 +24,14 @@ from fastun.command.drain_cli import drain
 from fastun.command.fleet_cli import fleet
 from fastun.command.grafana_cli import grafana
 from fastun.command.key_cli import key, keygen, pubkey
-from fastun.command.last_line import explain, of_the_system, say_last
+from fastun.command.last_line import (
+    Stopped,
+    explain,
+    interrupted,
+    of_the_system,
+    say_last,
+    stop,
+)
 from fastun.command.options import (
     NumberRange,
     connect_options,
@@ -306,7 +313,7 @@ def main() -> NoReturn:
     Whatever went wrong is one line on stderr; FASTUN_DEBUG=1 shows the traceback instead.
     """
     # Until the gateway has its own handlers: a request to stop is not a failure. SIGINT is click's.
-    ending.handle(lambda *_: sys.exit(0), (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP))
+    ending.handle(stop, (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP))
     streams.prepare()
     exit_code, line = _called()
     if line:
@@ -323,8 +330,10 @@ def _called() -> tuple[int, str]:
     try:
         exit_code = cli.main(prog_name="fastun", standalone_mode=False)
     except click.Abort:  # click's word for Ctrl-C.
-        pass
-    except SystemExit as end:  # asked to stop; click's, where the reader of stdout has gone
+        exit_code, line = interrupted(sys.argv[1:])
+    except Stopped:
+        exit_code, line = interrupted(sys.argv[1:])
+    except SystemExit as end:  # click's: it has completed a line, or the reader of stdout has gone
         exit_code = end.code if isinstance(end.code, int) else 0
     except Exception as error:  # The last place where it can become one line.
         if os.environ.get("FASTUN_DEBUG"):

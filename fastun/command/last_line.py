@@ -3,7 +3,9 @@
 import errno
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 import click
 
@@ -18,6 +20,28 @@ _LIMITS = {
     errno.ENFILE: "; raise fs.file-max, or end other programs",
     errno.EFBIG: "; raise the limit of a file's size (ulimit -f, LimitFSIZE= of the service)",
 }
+
+# Commands that go on until they are stopped; what `bench` is to print it misses itself.
+_UNTIL_STOPPED = ("serve", "connect", "top", "capture", "drain", "bench")
+
+
+class Stopped(SystemExit):
+    """A signal has asked to stop."""
+
+
+def stop(*_: object) -> NoReturn:
+    """Ask to stop: a signal's handler."""
+    raise Stopped(0)
+
+
+def interrupted(arguments: Sequence[str]) -> tuple[int, str]:
+    """Return the exit code and the line of a command that was asked to stop.
+
+    Most have not done their work then, and a script must not go on as if they had.
+    """
+    if arguments[:1] and arguments[0] in _UNTIL_STOPPED and "--check" not in arguments:
+        return 0, ""
+    return 1, "interrupted before it was done; run it again"
 
 
 def say_last(line: str, exit_code: int) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from fastun.lab.host import wait_until
 from fastun.peers.store import PeerStore
 
 # Of each way to print: by click, by sys.stdout, a secret, JSON, and of another process's figures.
@@ -134,3 +139,37 @@ def test_a_code_that_cannot_be_drawn_is_refused_and_no_peer_added(state: Path) -
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("fastun: --format qr: iso8859-1, the encoding of stdout, has no")
     assert names(state) == ["laptop"]
+
+
+def n_unread(pipe: IO[str]) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_command_that_is_interrupted_has_not_done_its_work(
+    number: signal.Signals, state: Path
+) -> None:
+    """As in a script: fastun peer import < peers.jsonl && rm peers.jsonl."""
+    command = [sys.executable, "-m", "fastun", "peer", "import", "--state", str(state)]
+    process = subprocess.Popen(
+        ["env", "--default-signal=INT", *command],  # a shell's background job ignores it
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    stdin = process.stdin
+    assert stdin is not None
+    stdin.write('{"fastun_peers":1}\n')
+    stdin.flush()
+    wait_until(lambda: not n_unread(stdin), "it reads", timeout_s=60)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.strip() == "fastun: interrupted before it was done; run it again"
+    assert names(state) == ["laptop"]
+
+
+def test_a_completed_line_is_not_an_interruption(state: Path) -> None:
+    line = {"COMP_WORDS": "fastun pee", "COMP_CWORD": "1", "_FASTUN_COMPLETE": "bash_complete"}
+    done = execute(("--help",), state, "", **line)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "plain,peer\n", "")
