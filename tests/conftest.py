@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,6 +53,12 @@ class StartTunnel(Protocol):
         wait: bool = True,
     ) -> Tunnel: ...
 
+
+# What the tests start inherits them, and is to be ended by them: a shell in the background, or
+# nohup, has them ignored.
+for _number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 if os.environ.get("FASTUN_QUICK") == "1":
     settings.register_profile("quick", max_examples=20, deadline=None)

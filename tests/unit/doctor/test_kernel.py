@@ -182,11 +182,12 @@ def add_key(slot, aead, index):
     key = region.put(Secret.new_private(), Secret.new_private())
     loop.add_receiving_key(slot, aead, key.name, index=index, counter=0, expires_ns=2**62)
 
-add_key(N_PEERS, Aead.AES_256_GCM, 2**32 - 1)  # a mapping stays for what derives keys
+add_key(len(Aead) * N_PEERS, Aead.AES_256_GCM, 2**32 - 1)  # a mapping stays for what derives keys
 on_udp = locked()
-for index in range(N_PEERS * N_KEYS):
-    for aead in Aead:
-        add_key(index // N_KEYS, aead, index + 1)
+# A session's second key is made when it is first used, so here each cipher has sessions of its own.
+for which, aead in enumerate(Aead):
+    for i in range(which * N_PEERS * N_KEYS, (which + 1) * N_PEERS * N_KEYS):
+        add_key(i // N_KEYS, aead, i + 1)
 print(sealing_library(), on_udp - before, (locked() - on_udp) // N_PEERS)
 """
 
