@@ -13,7 +13,9 @@ from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Self
 
 from fastun.lab.tunnel import UDP_PORT
-from fastun.session import noise, transport
+from fastun.native.vocabulary import MessageType
+from fastun.session import clock, noise, transport
+from fastun.session.cookies import CookieJar
 from fastun.session.keys import pair_of
 
 if TYPE_CHECKING:
@@ -63,6 +65,14 @@ class RoamingClient:
         initiation, state = noise.initiate(self._own, self._peer_public)
         self.send(initiation)
         response = self.socket.recv(65535)
+        if response[0] == MessageType.COOKIE_REPLY:  # the server has much to do
+            jar = CookieJar(self._peer_public)
+            jar.remember_sent(initiation)
+            jar.consume_reply(response, clock.boottime_s())
+            cookie = jar.current(clock.boottime_s())
+            initiation, state = noise.initiate(self._own, self._peer_public, cookie=cookie)
+            self.send(initiation)
+            response = self.socket.recv(65535)
         self._keys = noise.consume_response(self._own, state, response, self._preshared)
         self.send(self.seal())  # proves that we hold the keys
 
