@@ -126,10 +126,9 @@ def in_document(results: Results, link: str) -> str:
         table.as_markdown().split("\n\n", 1)[1]
         for table in (comparison(results), other_machines(results))
     )
-    busy = "; other work ran beside it, so the ratios are far apart" * (machine.load_average > 1)
     return (
         f"\nMeasured {results.date[:10]} on {machine.n_cpus} cores of {_article(machine.cpu)} "
-        f"([the whole result]({link}),\nload before it {machine.load_average:g}{busy}); "
+        f"([the whole result]({link}),\nload before it {machine.load_average:g}); "
         f"medians of {results.n_rounds} rounds, Gbit/s; ratio: of\nthe model to the measurement "
         f"in each round, and {_interval(results.n_rounds)};\n"
         "busy: by the model and measured, of these cores, with the tunnel and its load:\n\n"
