@@ -17,7 +17,8 @@ import pytest
 from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
-from fastun.lab.tunnel import UDP_PORT, endpoints, start_gateway
+from fastun.lab.tunnel import endpoints, start_gateway
+from tests.support.blocked_udp import block_udp, unblock_udp
 from tests.support.compressed_time import gateway_with
 from tests.support.scrapes import assert_adds_up, quiesced
 
@@ -33,22 +34,6 @@ if TYPE_CHECKING:
 IMPATIENT = gateway_with(rekey_timeout_s=0.5, rekey_attempt_time_s=2.0, jitter_s=0.01)
 CHUNK_BYTES = 16384
 PACE_S = 0.005  # between chunks: 3 MB/s, far from what the machine could be too slow for
-
-
-def block_udp(server: Host) -> None:
-    """Drop the tunnel's datagrams, both ways."""
-    server.run("nft", "add", "table", "inet", "firewall")
-    for hook, where in (("input", "dport"), ("output", "sport")):
-        chain = f"{{ type filter hook {hook} priority 0; }}"
-        server.run("nft", "add", "chain", "inet", "firewall", hook, chain)
-        server.run(
-            *("nft", "add", "rule", "inet", "firewall", hook),
-            *("udp", where, str(UDP_PORT), "drop"),
-        )
-
-
-def unblock_udp(server: Host) -> None:
-    server.run("nft", "delete", "table", "inet", "firewall")
 
 
 def chunk(n: int) -> bytes:

@@ -13,8 +13,9 @@ from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from tests.support.accounting import assert_adds_up
+from tests.support.blocked_udp import block_udp
 from tests.support.lanes_at_once import AT_ONCE
-from tests.support.lanes_seen import block_udp, n_connections
+from tests.support.lanes_seen import n_connections
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:

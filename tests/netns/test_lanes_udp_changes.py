@@ -18,11 +18,11 @@ from fastun.native import ROLES
 from fastun.session import keys
 from tests.support import reloading
 from tests.support.accounting import assert_adds_up
+from tests.support.blocked_udp import block_udp, unblock_udp
 from tests.support.lanes_at_once import AT_ONCE
 from tests.support.lanes_load import lanes_of, loaded, wait_for_lanes
 from tests.support.lanes_seen import (
     assert_each_lane_adds_up,
-    block_udp,
     handshakes_of,
     kill_worker,
     n_connections,
@@ -61,7 +61,7 @@ def test_streams_take_over_from_several_lanes_under_load_and_these_from_them(
             block_udp(server.host)
             wait_until(lambda: n_connections(client) == N_LANES, "streams", timeout_s=LIMIT_S)
             assert there.result(timeout=60).is_exact
-        server.host.run("nft", "delete", "table", "inet", "firewall")
+        unblock_udp(server.host)
         wait_until(lambda: n_connections(client) == 0, "UDP again", timeout_s=60)
         wait_until(lambda: answers_ping(client.host, address), "an answer", timeout_s=10)
     back = start_transfer(server.host, client.host, client.inner_address, n_bytes=2 * 10**6)
@@ -146,7 +146,7 @@ def test_udp_is_blocked_while_lanes_are_opening_and_is_there_again(
             there = start_transfer(client.host, server.host, address, n_bytes=10**7)
             block_udp(server.host)
             wait_until(lambda: n_connections(client) == N_LANES, "streams", timeout_s=LIMIT_S)
-            server.host.run("nft", "delete", "table", "inet", "firewall")
+            unblock_udp(server.host)
             wait_until(lambda: n_connections(client) == 0, "UDP again", timeout_s=60)
             for gateway in (client, server):
                 wait_for_lanes(gateway, N_LANES, timeout_s=60)

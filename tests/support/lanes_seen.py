@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from fastun.lab.host import wait_until
-from fastun.lab.tunnel import UDP_PORT
 from tests.support.lanes_load import status_of
 
 if TYPE_CHECKING:
-    from fastun.lab.host import Host
     from fastun.lab.tunnel import GatewayProcess
 
 
@@ -77,14 +75,3 @@ def kill_worker(gateway: GatewayProcess, name: str) -> int:
 def n_connections(client: GatewayProcess) -> int:
     words = ("-Htn", "state", "established", "dport", "=", ":55555")
     return len(client.host.run("ss", *words).stdout.splitlines())
-
-
-def block_udp(server: Host) -> None:
-    server.run("nft", "add", "table", "inet", "firewall")
-    for hook, where in (("input", "dport"), ("output", "sport")):
-        chain = f"{{ type filter hook {hook} priority 0; }}"
-        server.run("nft", "add", "chain", "inet", "firewall", hook, chain)
-        server.run(
-            *("nft", "add", "rule", "inet", "firewall", hook),
-            *("udp", where, str(UDP_PORT), "drop"),
-        )
