@@ -59,3 +59,25 @@ class Pace:
 
 #: That of this process: it has one event loop.
 PACE: Final = Pace()
+
+
+class EachTick:
+    """A look at each tick of ``interval_s``, for one who also comes in between; one at once.
+
+    It goes by the tick, not by the time since the last look: a tick that comes a moment early, or
+    soon after a look for another reason, would otherwise be left out, and its look be late by
+    almost an interval.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        """Begin with a look that is due."""
+        self._interval_s = interval_s
+        self._due_s = float("-inf")
+
+    def is_due(self) -> bool:
+        """Return whether to look now; the next one is then due at the next tick."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._due_s:
+            return False
+        self._due_s = now_s + PACE.left_s(self._interval_s) - self._interval_s * _EARLY
+        return True

@@ -21,7 +21,7 @@ from fastun.ending import AskedToStop
 from fastun.host.dns.watch import DnsWatch
 from fastun.host.firewall.forward_watch import ForwardWatch
 from fastun.host.netlink.notices import Concern, Filter, Notices
-from fastun.pace import PACE
+from fastun.pace import PACE, EachTick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -95,7 +95,8 @@ class HostMonitor:
         self._have_rules_changed = True
         self._has_moved = False
         self._pending = Concern.OTHERS  # since the device was made
-        self._others_due = self._looked_s = float("-inf")
+        self._others_due = float("-inf")
+        self._looks = EachTick(LOOK_S)
         self._routes: tuple[object, frozenset[Network]] = (None, frozenset())
         self._log = log.get("device")
 
@@ -132,8 +133,7 @@ class HostMonitor:
             self._on_step()
 
     async def _step(self, now: float) -> None:
-        if now - self._looked_s >= LOOK_S:
-            self._looked_s = now
+        if self._looks.is_due():
             self._pending |= await asyncio.to_thread(self._look)
         if Concern.TABLE in self._pending:  # or it was our own change of it
             self._pending &= ~Concern.TABLE

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastun import pace
-from fastun.pace import QUIET_S, Pace
+from fastun.pace import QUIET_S, EachTick, Pace
 
 
 @pytest.mark.parametrize("interval_s", [0.25, 0.5, 2.0])
@@ -27,6 +30,29 @@ def test_looks_are_at_multiples_of_their_interval(
     assert (now_s + left_s) % every_s == pytest.approx(0, abs=1e-6) or (
         now_s + left_s
     ) % every_s == pytest.approx(every_s)
+
+
+@given(
+    begin_s=st.floats(0.0, 8.0),
+    steps=st.lists(st.tuples(st.floats(0.0, 5.0), st.floats(-0.03, 0.2)), min_size=1, max_size=40),
+)
+def test_a_look_is_never_late_by_more_than_its_tick(
+    begin_s: float, steps: list[tuple[float, float]]
+) -> None:
+    """Who comes at each tick, a little early or late, and in between looks once a tick."""
+    interval_s = 4.0
+    now_s = 1000.0 + begin_s
+    loop = SimpleNamespace(time=lambda: now_s)
+    with mock.patch.object(pace.asyncio, "get_running_loop", return_value=loop):
+        looks = EachTick(interval_s)
+        assert looks.is_due()
+        for other_s, off_s in steps:
+            tick_s = now_s + pace.PACE.left_s(interval_s)
+            if now_s + other_s < tick_s - 0.1:  # something else wakes it before
+                now_s += other_s
+                assert not looks.is_due()
+            now_s = tick_s + off_s
+            assert looks.is_due()
 
 
 def test_the_end_of_the_quiet_wakes_all() -> None:
