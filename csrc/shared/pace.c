@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <time.h>
 
 #include "shared/clock.h"
-#include "shared/wait.h"
+#include "shared/futex.h"
 
 static uint64_t now_ns(void) {
     struct timespec now;

@@ -3,6 +3,8 @@
 
 #include <poll.h>
 
+#include "shared/futex.h"
+
 static bool change(struct waiter *consumer, uint32_t *from, uint32_t to) {
     return atomic_compare_exchange_strong(&consumer->asleep, from, to);
 }

@@ -28,13 +28,6 @@
 
 #include "shared/wait.h"
 
-enum token_flag {
-    TOKEN_OFFERED = 4,   /* the sleeping consumer's neighbour may do its work */
-    TOKEN_HELD = 8,      /* it does so now */
-    TOKEN_WANTED = 16,   /* the consumer is awake and waits for it on `asleep` */
-    TOKEN_ORPHANED = 32, /* the holder was killed */
-};
-
 enum {
     /* Ring bytes of a batch that is handled in place: a packet or two. What is more is better
      * coalesced, or sent in trains, while the next is being read. */

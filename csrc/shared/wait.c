@@ -2,26 +2,12 @@
 #include "shared/wait.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "shared/futex.h"
 #include "shared/pace.h"
-#include "shared/token.h"
-
-void futex_wake_all(_Atomic uint32_t *word) {
-    syscall(SYS_futex, (uint32_t *)word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-}
-
-long futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t timeout_ns) {
-    const struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
-                                     .tv_nsec = (long)(timeout_ns % 1000000000u)};
-    return syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT, seen, &timeout, NULL, 0);
-}
 
 void waiter_ring(struct waiter *waiter) {
     atomic_store(&waiter->rung, 1);

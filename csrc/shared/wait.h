@@ -6,8 +6,6 @@
  * wait. A link-writer with a full socket must hear its ring and that socket at once: it then sleeps
  * on descriptors, one of them an eventfd that the producer writes instead of waking the futex. So
  * does a writer that has been idle for a heartbeat.
- *
- * The futex is shared between processes, so FUTEX_PRIVATE_FLAG must not be set.
  */
 #ifndef FASTUN_SHARED_WAIT_H
 #define FASTUN_SHARED_WAIT_H
@@ -21,14 +19,21 @@
 /* One side of a ring, in shared memory. Written by both sides and by the gateway. */
 struct waiter {
     _Atomic uint32_t event;  /* the futex word: grows by one at every wake-up */
-    _Atomic uint32_t asleep; /* a waiter_sleep_kind; the waker takes it to 0. Of a consumer that
-                              * offers its work also the token: token.h */
+    _Atomic uint32_t asleep; /* a waiter_sleep_kind, which the waker takes to 0, and token_flags */
     _Atomic uint32_t rung;   /* 1 when the gateway has something to say */
     _Atomic uint32_t wanted; /* bytes of free space that a sleeping producer waits for */
 };
 
 /* How the owner sleeps, or is about to. */
 enum waiter_sleep_kind { WAITER_AWAKE = 0, WAITER_ON_FUTEX = 1, WAITER_ON_EVENTFD = 2 };
+
+/* Beside it in the same word, of a consumer that offers its work: token.h. */
+enum token_flag {
+    TOKEN_OFFERED = 4,   /* the sleeping consumer's neighbour may do its work */
+    TOKEN_HELD = 8,      /* it does so now */
+    TOKEN_WANTED = 16,   /* the consumer is awake and waits for it on `asleep` */
+    TOKEN_ORPHANED = 32, /* the holder was killed */
+};
 
 /* How long a futex wait lasts at most: after it the worker looks whether its gateway still lives.
  * PR_SET_PDEATHSIG ends a worker at once; this is the second line, well inside the promised 2 s. */
@@ -67,8 +72,6 @@ static inline bool waiter_take_bell(struct waiter *waiter) {
 
 /* What an owner sleeps on is ended: `kind` is what its `asleep` was. */
 void waiter_end_sleep(struct waiter *waiter, uint32_t kind, int wake_fd, struct stats_block *stats);
-void futex_wake_all(_Atomic uint32_t *word);
-long futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t timeout_ns);
 /* Whether the channel has a message, or has closed. */
 bool channel_speaks(int channel_fd);
 
