@@ -112,9 +112,8 @@ class Gateway:
         self.peer_sync = PeerSync(settings, self.peer_slots, supplies.peers)
         if settings.role == "serve" and settings.fleet is not None:
             self.peer_sync.fleet = FleetWatch(settings.fleet, supplies.start_fleet)
-        outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
-            settings, device, self.peer_slots.push_keepalive, outer.addresses
+            settings, device, self.peer_slots.push_keepalive, self.outer.addresses
         )
         self.moves = moves_of(self)
         self.push_updates = PushUpdates(
@@ -136,7 +135,7 @@ class Gateway:
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
-        names = Names(lookup, outer.place)
+        names = Names(lookup, self.outer.place)
         health = EndpointHealth(self.peer_sync.own.public)
         self.outside = Outside(names, inside, sockets, attempts, health, kill_switch)
         self.listening = Listening(
@@ -151,6 +150,11 @@ class Gateway:
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
         self._local_end = functools.partial(LocalEnd, constants=constants, files=supplies.files)
+
+    @property
+    def outer(self) -> OuterEndpoints:
+        """Where its own packets go at the moment."""
+        return OuterEndpoints(self)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -200,7 +204,7 @@ class Gateway:
             self.device.watch(),
             LateNetworks(self.device, self.peer_sync, self.push_updates).run(),
             *dns_checks(self.settings, self.device, self.links.by_slot),
-            OuterEndpoints(self).run(),
+            self.outer.run(),
             self.moves.run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from fastun import log
-from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.reload import Change, Part
 from fastun.gateway.settings_change import LIVE
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
+    from fastun.gateway.outer_endpoints import OuterEndpoints
     from fastun.gateway.peer_sync import PeerSync
     from fastun.gateway.pushed_settings import PushedSettings
     from fastun.host.process.gateway_device import GatewayDevice
@@ -41,6 +41,10 @@ class Changing(Protocol):
     pushed_settings: PushedSettings
     push_updates: PushUpdates
     outside: Outside
+
+    @property
+    def outer(self) -> OuterEndpoints:
+        """Where its own packets go at the moment."""
 
 
 def parts_of(gateway: Changing) -> tuple[Part, ...]:
@@ -87,9 +91,7 @@ class _Owned:
 
     async def device(self, _: Settings, now: Settings) -> Iterable[str]:
         gateway = self._gateway
-        applied = await asyncio.to_thread(
-            gateway.device.change, now, OuterEndpoints(gateway).addresses()
-        )
+        applied = await asyncio.to_thread(gateway.device.change, now, gateway.outer.addresses())
         gateway.device.inner_mtu.change(applied.mtu)
         return [
             f"{refusal.kind} {refusal.item}: {refusal.reason}"
@@ -100,7 +102,7 @@ class _Owned:
     async def peers(self, _: Settings, now: Settings) -> Iterable[str]:
         gateway = self._gateway
         if now.role == "connect":  # a kill switch lets pass what goes to its endpoints
-            await OuterEndpoints(gateway).place()
+            await gateway.outer.place()
         await gateway.peer_sync.change(now)
         if now.role == "connect":
             endpoints = set(map(str, now.endpoints))
@@ -124,10 +126,9 @@ class _Owned:
         return ()
 
     async def kill_switch(self, _: Settings, now: Settings) -> Iterable[str]:
-        gateway = self._gateway
-        kill_switch, endpoints = gateway.outside.kill_switch, OuterEndpoints(gateway).endpoints()
+        kill_switch = self._gateway.outside.kill_switch
         if kill_switch is not None:
-            await kill_switch.turn(now, endpoints)
+            await kill_switch.turn(now, self._gateway.outer.endpoints())
         return ()
 
     async def log(self, _: Settings, now: Settings) -> Iterable[str]:
