@@ -55,7 +55,10 @@ _journals: list[Journal | None] = []  # the one behind stderr, once looked for
 
 
 def configure(log_format: LogFormat, verbosity: int) -> None:
-    """Send events to stderr in `log_format`; `verbosity` 0 from info up, 1 and more from debug."""
+    """Send events to stderr in `log_format`: from info up, or as `verbosity` says.
+
+    It is 0 for info, more for debug, and less, as in tests that cause many events, for errors only.
+    """
     global _limits  # noqa: PLW0603 (there is one log)
     _limits = LineLimits()
     render: list[Processor]
@@ -79,14 +82,18 @@ def configure(log_format: LogFormat, verbosity: int) -> None:
             structlog.processors.format_exc_info,
             *render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.DEBUG if verbosity else logging.INFO
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(_level(verbosity)),
         logger_factory=_Stderr,
         cache_logger_on_first_use=False,  # Modules get their logger before configure() is called.
     )
     if not any(isinstance(handler, _OfLibraries) for handler in logging.root.handlers):
         logging.root.addHandler(_OfLibraries(logging.WARNING))
+
+
+def _level(verbosity: int) -> int:
+    if verbosity < 0:
+        return logging.ERROR
+    return logging.DEBUG if verbosity else logging.INFO
 
 
 def get(component: str) -> FilteringBoundLogger:

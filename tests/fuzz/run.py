@@ -42,7 +42,7 @@ def fuzz(name: str, arguments: list[str]) -> None:
     output = os.open(FOUND / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    log.configure("console", -2)
+    log.configure("console", -1)
     options = [
         f"-max_len={INPUT_BYTES_MAX}",
         f"-timeout={INPUT_SECONDS_MAX}",
@@ -114,7 +114,7 @@ def keep(names: list[str]) -> None:
 def main() -> None:
     """Do what the arguments say."""
     if sys.argv[1:2] == [AGAIN]:
-        log.configure("console", -2)
+        log.configure("console", -1)
         atheris.Setup(sys.argv[2:], TARGETS[sys.argv[2]])
         atheris.Fuzz()
     parser = argparse.ArgumentParser(description="Run the fuzz targets of Python code.")

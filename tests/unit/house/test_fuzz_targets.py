@@ -79,7 +79,7 @@ def excepted() -> set[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet() -> None:
-    log.configure("console", -2)
+    log.configure("console", -1)
 
 
 class Called:

@@ -172,6 +172,14 @@ def test_the_log_keeps_to_the_limits(capsys: pytest.CaptureFixture[str]) -> None
     assert log.lines_dropped()["rate_limit"] == 990
 
 
+def test_less_than_the_usual_verbosity_leaves_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("json", -1)
+    for level in ("debug", "info", "warning", "error"):
+        getattr(log.get("link"), level)("down")
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["level"] for line in said] == ["error"]
+
+
 def test_debug_lines_are_limited_as_well(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("json", 1)
     for _ in range(1000):
