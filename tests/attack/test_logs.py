@@ -18,8 +18,8 @@ from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, add_peer, start_gateway
 from fastun.log.limits import PER_SOURCE
 from fastun.status import control
-from tests.fault.test_worker_killed import kill_worker, worker_pid
 from tests.support.plain_peer import PlainPeer
+from tests.support.processes import find_worker, kill_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +98,7 @@ def test_with_stderr_full_status_answers_traffic_flows_and_the_gateway_ends(
         knock(outside, N_STRANGERS)
         kill_worker(server, "tun-writer")  # one more line, and a worker that starts with a full log
         waited_s = [status_s(server) for _ in range(10)]
-        wait_until(lambda: worker_pid(server, "tun-writer") is not None, "it is replaced")
+        wait_until(lambda: find_worker(server, "tun-writer") is not None, "it is replaced")
         wait_until(lambda: answers_ping(outside, INNER), "the tunnel again", timeout_s=10)
         dropped = server.scrape()['fastun_log_lines_dropped_total{reason="rate_limit"}']
         assert dropped > N_STRANGERS / 4

@@ -16,8 +16,9 @@ import pytest
 
 from fastun.lab.host import wait_until
 from tests.fault.test_replayed_after_kill import Numbers
-from tests.fault.test_worker_killed import ROLES, kill_worker, worker_pid
+from tests.fault.test_worker_killed import ROLES
 from tests.support.accounting import assert_adds_up
+from tests.support.processes import find_worker, kill_worker
 
 if TYPE_CHECKING:
     from tests.conftest import StartTunnel
@@ -49,7 +50,7 @@ def test_a_killed_worker_is_missed_for_a_moment(
         for _ in range(n_kills):
             numbers.take_longest_gap_s()
             pid = kill_worker(victim, role)
-            wait_until(lambda p=pid: worker_pid(victim, role) not in (None, p), "a successor")
+            wait_until(lambda p=pid: find_worker(victim, role) not in (None, p), "a successor")
             time.sleep(PAUSE_S)
             gaps_s.append(numbers.take_longest_gap_s())
     gaps_s.sort()

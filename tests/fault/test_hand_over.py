@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fault.test_worker_killed import ROLES, kill_worker, worker_pid
+from tests.fault.test_worker_killed import ROLES
 from tests.support.accounting import assert_adds_up
+from tests.support.processes import find_worker, kill_worker
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def wake_ups(gateway: GatewayProcess) -> int:
     """How often the four workers went to sleep so far."""
     total = 0
     for role in ROLES:
-        status = Path(f"/proc/{worker_pid(gateway, role)}/status").read_text(encoding="ascii")
+        status = Path(f"/proc/{find_worker(gateway, role)}/status").read_text(encoding="ascii")
         found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)
         assert found is not None
         total += int(found[1])

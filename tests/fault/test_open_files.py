@@ -37,10 +37,9 @@ from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
 from fastun.session import keys
 from fastun.session.refusal import HandshakeError
-from tests.fault.test_worker_killed import kill_worker
 from tests.support.descriptors import limit, limited_to, limits_of
+from tests.support.processes import kill_worker, worker_pid
 from tests.support.recording_lane import RecordingLane
-from tests.support.stall import worker_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -26,8 +26,9 @@ from tests.fault.test_udp_worker_killed import (
     end_capture,
     start_capture,
 )
-from tests.fault.test_worker_killed import ROLES, kill_worker, worker_pid
+from tests.fault.test_worker_killed import ROLES
 from tests.support.accounting import assert_adds_up
+from tests.support.processes import find_worker, kill_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +145,7 @@ def test_what_was_sent_before_a_kill_is_accepted_once(
             pid = kill_worker(pair.server, role)
             send_again(pair.client.host, messages)
             n_again += len(messages)
-            wait_until(lambda p=pid: worker_pid(pair.server, role) not in (None, p), "a successor")
+            wait_until(lambda p=pid: find_worker(pair.server, role) not in (None, p), "a successor")
             send_again(pair.client.host, messages)
             n_again += len(messages)
             time.sleep(0.3)  # one that dies young again and again is replaced without haste

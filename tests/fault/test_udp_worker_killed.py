@@ -14,8 +14,9 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import UDP_PORT
-from tests.fault.test_worker_killed import ROLES, kill_worker
+from tests.fault.test_worker_killed import ROLES
 from tests.support.accounting import assert_adds_up
+from tests.support.processes import kill_worker
 from tests.support.transfer import probing, start_transfer
 
 if TYPE_CHECKING:

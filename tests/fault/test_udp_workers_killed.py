@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lab.host import wait_until
-from tests.fault.test_worker_killed import ROLES, worker_pid
+from tests.fault.test_worker_killed import ROLES
+from tests.support.processes import find_worker
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ OUTAGE_MAX_S = 2.0
 
 def kill_all_workers(gateway: GatewayProcess) -> None:
     def pids() -> list[int]:
-        return [pid for role in ROLES if (pid := worker_pid(gateway, role)) is not None]
+        return [pid for role in ROLES if (pid := find_worker(gateway, role)) is not None]
 
     wait_until(lambda: len(pids()) == len(ROLES), "all workers run")
     for pid in pids():

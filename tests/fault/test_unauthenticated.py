@@ -20,7 +20,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
-from tests.fault.test_worker_killed import kill_worker
+from tests.support.processes import kill_worker
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lane import lane
 from tests.support.accounting import assert_adds_up
+from tests.support.processes import find_worker, kill_worker
 from tests.support.transfer import probing, start_transfer
 
 if TYPE_CHECKING:
@@ -28,25 +28,6 @@ KILLS_AND_BYTES = pytest.mark.parametrize(
         pytest.param(20, 10**9, id="20", marks=pytest.mark.soak),
     ],
 )
-
-
-def worker_pid(gateway: GatewayProcess, role: str) -> int | None:
-    """The pid of a worker, by its title, or None while there is none."""
-    for child in psutil.Process(gateway.process.pid).children():
-        try:
-            if child.cmdline()[:1] == [f"fastun: {role}/0"]:
-                return child.pid
-        except psutil.NoSuchProcess:
-            continue
-    return None
-
-
-def kill_worker(gateway: GatewayProcess, role: str) -> int:
-    wait_until(lambda: worker_pid(gateway, role) is not None, f"{role} runs")
-    pid = worker_pid(gateway, role)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    return pid
 
 
 def open_files(gateway: GatewayProcess) -> int:
@@ -103,7 +84,7 @@ def test_keys_made_while_their_worker_is_held_back_are_there_when_it_comes(
     with probing(pair.client.host, pair.server.host, pair.server.inner_address) as probe:
         for _ in range(lane.SHORT_LIVES_MAX):
             pid = kill_worker(pair.server, role)
-            wait_until(lambda p=pid: worker_pid(pair.server, role) != p, "it is gone")
+            wait_until(lambda p=pid: find_worker(pair.server, role) != p, "it is gone")
         probe.seconds_until_answer()  # maybe by a handshake while there was none
         time.sleep(lane.RESPAWN_DELAY_S + 0.5)
         assert probe.seconds_until_answer() < 3.0

@@ -25,7 +25,7 @@ from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import iperf3, ping
 from fastun.lab.tunnel import Tunnel, start_tunnel
 from tests.support import pcapng_file
-from tests.support.stall import worker_pid
+from tests.support.processes import worker_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

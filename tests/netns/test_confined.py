@@ -20,7 +20,7 @@ from fastun.lab.tunnel import FASTUN, METRICS_PORT, GatewayProcess
 from fastun.native import ROLES
 from tests.netns.test_status import status
 from tests.support.hijacked import DiedError, Hijacked, make_call
-from tests.support.stall import worker_pid
+from tests.support.processes import worker_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,8 +27,9 @@ from fastun.lab.network import Lab, missing_capability
 from fastun.lab.tunnel import UDP_PORT, Tunnel, start_tunnel
 from fastun.native import ROLES
 from tests.support.hijacked import held
+from tests.support.processes import worker_pid
 from tests.support.prometheus import Prometheus, start_prometheus
-from tests.support.stall import slowed, worker_pid
+from tests.support.stall import slowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,14 +25,13 @@ from tests.support.lanes_load import status_of
 from tests.support.lanes_seen import (
     assert_each_lane_adds_up,
     handshakes_of,
-    kill_worker,
     link_of,
     n_connections,
     packets_by_lane,
     restarts_of,
-    worker_pid,
 )
 from tests.support.numbered import echoing
+from tests.support.processes import find_worker, kill_worker
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def test_workers_killed_in_a_lane_cost_the_peers_of_the_others_nothing(
             n_exchanged = [each.n for each in exchanges]
             pid = kill_worker(server, f"{role}/{lane}")
             wait_until(
-                lambda r=role, p=pid: worker_pid(server, f"{r}/{lane}") not in (None, p),
+                lambda r=role, p=pid: find_worker(server, f"{r}/{lane}") not in (None, p),
                 "a successor",
             )
             wait_until(
@@ -171,7 +170,7 @@ def test_a_peer_on_udp_is_in_its_lane_and_keeps_its_session_over_a_kill(network:
         transfer = start_transfer(cow.host, server.host, SERVER_INNER, n_bytes=3 * 10**6)
         pid = kill_worker(server, f"{role}/{lane}")
         wait_until(
-            lambda r=role, p=pid: worker_pid(server, f"{r}/{lane}") not in (None, p), "a successor"
+            lambda r=role, p=pid: find_worker(server, f"{r}/{lane}") not in (None, p), "a successor"
         )
         assert transfer.result(timeout=60).is_exact
     after = packets_by_lane(server, "tun-writer", N_LANES)
@@ -219,7 +218,7 @@ def test_of_a_client_of_several_lanes_one_may_end_and_the_peer_is_up_all_the_tim
     for role in ("link-writer", "link-reader"):
         pid = kill_worker(server, f"{role}/{lane}")
         wait_until(
-            lambda r=role, p=pid: worker_pid(server, f"{r}/{lane}") not in (None, p), "a successor"
+            lambda r=role, p=pid: find_worker(server, f"{r}/{lane}") not in (None, p), "a successor"
         )
         wait_until(lambda: n_connections(dog) == N_OF_DOG, "all connections again")
     assert transfer.result(timeout=60).is_exact

@@ -21,11 +21,10 @@ from tests.support.lanes_load import lanes_of, loaded, wait_for_lanes
 from tests.support.lanes_seen import (
     assert_each_lane_adds_up,
     handshakes_of,
-    kill_worker,
     link_of,
-    worker_pid,
 )
 from tests.support.numbered import echoing, exchange
+from tests.support.processes import find_worker, kill_worker
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def test_workers_killed_in_a_lane_leave_the_session_and_the_ways(
         for role in ROLES:
             pid = kill_worker(killed, f"{role}/{lane}")
             wait_until(
-                lambda r=role, p=pid: worker_pid(killed, f"{r}/{lane}") not in (None, p), "another"
+                lambda r=role, p=pid: find_worker(killed, f"{r}/{lane}") not in (None, p), "another"
             )
         assert transfer.result(timeout=60).is_exact
         wait_for_lanes(client, N_LANES)

@@ -24,10 +24,10 @@ from tests.support.lanes_load import lanes_of, loaded, wait_for_lanes
 from tests.support.lanes_seen import (
     assert_each_lane_adds_up,
     handshakes_of,
-    kill_worker,
     n_connections,
 )
 from tests.support.numbered import asking
+from tests.support.processes import kill_worker
 from tests.support.reloading import SERVER_INNER
 from tests.support.transfer import start_transfer
 

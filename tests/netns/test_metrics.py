@@ -21,6 +21,7 @@ from fastun.metrics.families import FAMILIES
 from fastun.metrics.peer_terms import PEER_TERMS
 from fastun.native import DROPS, ROLES
 from tests.support.plain_peer import PlainPeer, frame, udp_packet
+from tests.support.processes import worker_pid
 from tests.support.prometheus import start_prometheus
 from tests.support.scrapes import (
     assert_adds_up,
@@ -30,7 +31,6 @@ from tests.support.scrapes import (
     responds,
     status_of,
 )
-from tests.support.stall import worker_pid
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:

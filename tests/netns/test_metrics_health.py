@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from fastun.lab.host import LabError, wait_until
 from fastun.lab.tunnel import METRICS_PORT, start_gateway
+from tests.support.processes import worker_pid
 from tests.support.scrapes import responds, status_of
-from tests.support.stall import worker_pid
 
 if TYPE_CHECKING:
     from pathlib import Path

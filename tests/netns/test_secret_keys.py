@@ -15,8 +15,8 @@ from fastun.native import ROLES, KeyRegion
 from fastun.native.library import ffi, lib
 from tests.netns.test_status import status
 from tests.support.memory_search import mappings_with
+from tests.support.processes import worker_pid
 from tests.support.roaming_client import RoamingClient, udp_packet
-from tests.support.stall import worker_pid
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ from fastun.lab.tunnel import SERVER_ADDRESSES, GatewayProcess, add_peer, start_
 from fastun.session import keys
 from tests.support.compressed_time import gateway_with
 from tests.support.hijacked import held
-from tests.support.stall import worker_pid
+from tests.support.processes import worker_pid
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ import pyte
 import pytest
 
 from fastun.lab.tunnel import INTERFACE, add_peer
-from tests.support.stall import slowed, worker_pid
+from tests.support.processes import worker_pid
+from tests.support.stall import slowed
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:

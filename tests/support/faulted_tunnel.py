@@ -23,10 +23,10 @@ from fastun.native import ROLES
 from tests.support.accounting import missing_packets
 from tests.support.compressed_time import gateway_with
 from tests.support.failing_calls import GATEWAY, FailingCalls, build
+from tests.support.processes import find_worker
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from fastun.lab.network import Lab
@@ -66,6 +66,7 @@ class FaultedTunnel:
                                     addresses=CLIENT_ADDRESSES, program=self.calls.program(HASTY))
         # fmt: on
         self.transport, self.server = transport, serving
+        self._cpu_seconds: dict[str, dict[int, float]] = {}
         self._stack = contextlib.ExitStack()
         Tunnel(serving, self.client).wait_up()
 
@@ -99,26 +100,23 @@ class FaultedTunnel:
             return self.client.scrape().total("fastun_worker_cpu_seconds_total", role=title)
         if title == GATEWAY:
             return time.clock_gettime(~self.client.process.pid << 3 | 2)
+        by_pid = self._cpu_seconds.setdefault(title, {})
         with contextlib.suppress(LabError, OSError):  # between one template and the next
-            return time.clock_gettime(~self.worker(title.removeprefix("fastun: ")).pid << 3 | 2)
-        return 0.0
+            pid = self.worker(title.removeprefix("fastun: ")).pid
+            by_pid[pid] = time.clock_gettime(~pid << 3 | 2)
+        return sum(by_pid.values())  # of one that has been replaced, what it had when last asked
 
     def worker(self, role: str) -> psutil.Process:
         """Return a worker, or another process with that title, as soon as there is one."""
-        found: list[psutil.Process] = []
+        found: list[int] = []
 
         def is_there() -> bool:
-            found.extend(self._with_title(role))
+            pid = find_worker(self.client, role)
+            found.extend(() if pid is None else (pid,))
             return bool(found)
 
         wait_until(is_there, f"a {role}", timeout_s=5)
-        return found[0]
-
-    def _with_title(self, role: str) -> Iterator[psutil.Process]:
-        for child in psutil.Process(self.client.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if child.cmdline()[:1] in ([f"fastun: {role}/0"], [f"fastun: {role}"]):
-                    yield child
+        return psutil.Process(found[0])
 
     def seconds_until_good(self) -> float:
         """Return how long from now it takes until a packet makes its way, there and back."""

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 from typing import TYPE_CHECKING
-
-import psutil
 
 from fastun.lab.host import wait_until
 from tests.support.lanes_load import status_of
@@ -54,22 +49,6 @@ def assert_each_lane_adds_up(gateway: GatewayProcess) -> None:
         wait_until(lambda: not any(missing_packets(gateway)), "it adds up", timeout_s=10)
     finally:
         print(missing_packets(gateway))  # noqa: T201
-
-
-def worker_pid(gateway: GatewayProcess, name: str) -> int | None:
-    for child in psutil.Process(gateway.process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if child.cmdline()[:1] == [f"fastun: {name}"]:
-                return child.pid
-    return None
-
-
-def kill_worker(gateway: GatewayProcess, name: str) -> int:
-    wait_until(lambda: worker_pid(gateway, name) is not None, f"{name} runs")
-    pid = worker_pid(gateway, name)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    return pid
 
 
 def n_connections(client: GatewayProcess) -> int:

@@ -10,19 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-import psutil
-
-from fastun.lab.host import LabError
-from fastun.lab.tunnel import GatewayProcess
-
-
-def worker_pid(gateway: GatewayProcess, role: str) -> int:
-    """Return the process of a worker of lane 0, or the template. LabError if there is none."""
-    for child in psutil.Process(gateway.process.pid).children():
-        if child.cmdline()[:1] in ([f"fastun: {role}/0"], [f"fastun: {role}"]):
-            return child.pid
-    raise LabError(f"no {role} of {gateway.role}")
-
 
 @contextlib.contextmanager
 def slowed(pid: int) -> Iterator[None]:
