@@ -13,13 +13,13 @@ from fastun.command.options import NumberRange, gateway_option, run_dir_option
     "--peer",
     metavar="NAME|ADDRESS",
     shell_complete=peer_names,
-    help="Measure the live tunnel to this peer, on which --serve runs.",
+    help="Measure the live tunnel to this peer, which runs bench --serve.",
 )
 @click.option(
     "--serve",
     "served",
     is_flag=True,
-    help="Serve measurements to one client at a time, for an hour at most.",
+    help="Answer measurements, one client at a time, for up to an hour.",
 )
 @gateway_option
 @run_dir_option
@@ -31,11 +31,13 @@ from fastun.command.options import NumberRange, gateway_option, run_dir_option
     metavar="N",
     help="Duration of each direction; with --model, of each load.",
 )
-@click.option("--reverse", is_flag=True, help="With --peer: only from the peer to this host.")
+@click.option(
+    "--reverse", is_flag=True, help="With --peer: measure only from the peer to this host."
+)
 @click.option(
     "--model",
     is_flag=True,
-    help="Measure what each stage costs, and predict what other machines would carry.",
+    help="Measure what each stage costs, and predict the throughput of other machines.",
 )
 @click.option(
     "--nic",
@@ -51,16 +53,16 @@ from fastun.command.options import NumberRange, gateway_option, run_dir_option
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(**options: Any) -> None:
-    """Measure this machine, a live tunnel, or model more cores.
+    """Measure this machine or a live tunnel; model more cores.
 
-    Alone: a tunnel on each wire between two network namespaces of this machine, in under a minute;
-    nothing outside is touched.
+    Without options, measures a tunnel on each wire between two network namespaces of this machine.
+    Takes under a minute and touches nothing else.
 
-    With --peer: through a running tunnel, to another host on which 'fastun bench --serve' runs.
-    That one accepts connections from the tunnel only.
+    --peer measures through a running tunnel to a host that runs 'fastun bench --serve', which
+    accepts connections only from the tunnel.
 
-    With --model: what each stage costs here, and what machines of 1 to 64 cores would carry by
-    that, in about a minute.
+    --model measures what each stage costs here and predicts the throughput of machines with 1 to 64
+    cores. Takes about a minute.
 
     \b
     Examples:

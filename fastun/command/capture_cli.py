@@ -23,36 +23,36 @@ SIZE = "100MB"
     "target",
     metavar="FILE",
     default="-",
-    help="New file to write to; without it, or with -, stdout.",
+    help="File to create; - or no file for stdout.",
 )
 @click.option(
     "--peer",
     metavar="NAME",
     shell_complete=peer_names,
-    help="Only packets from or to this peer.",
+    help="Only packets to or from this peer.",
 )
 @click.option(
     "--stage",
     "stages",
     multiple=True,
     type=click.Choice(STAGES),
-    help="Where to capture; repeatable. Without it: device.",
+    help="Where to capture; repeatable.  [default: device]",
 )
-@click.option("--packets", type=click.IntRange(min=1), metavar="N", help="End after N packets.")
+@click.option("--packets", type=click.IntRange(min=1), metavar="N", help="Stop after N packets.")
 @click.option(
     "--seconds",
     type=NumberRange(min=0, min_open=True, max=86400),
     default=SECONDS,
     show_default=True,
     metavar="N",
-    help="End after N seconds.",
+    help="Stop after N seconds.",
 )
 @click.option(
     "--size",
     default=SIZE,
     show_default=True,
     metavar="SIZE",
-    help="End when this much has been written.",
+    help="Stop when the output has this size.",
 )
 @click.option(
     "--snaplen",
@@ -60,7 +60,7 @@ SIZE = "100MB"
     default=SNAP_LENGTH,
     show_default=True,
     metavar="BYTES",
-    help="Bytes of each packet; 65536 for all.",
+    help="Bytes to keep of each packet; 65536 keeps all.",
 )
 def capture(
     *,
@@ -74,13 +74,12 @@ def capture(
     size: str,
     snaplen: int,
 ) -> None:
-    """Write a gateway's packets to a file for Wireshark.
+    """Capture a gateway's packets for Wireshark.
 
-    Stages: 'device' has what is read from the device and written to it; 'sealed' the messages as
-    they are on the link; 'opened' what came out of messages, before it is checked. A packet that
-    was dropped has the reason as a comment. Ends after 60 seconds or 100 MB unless given otherwise,
-    or by Ctrl-C. Traffic never waits for a capture: it counts the packets that it was too slow for.
-    It contains no keys.
+    Stage 'device' captures packets read from and written to the device, 'sealed' the encrypted
+    messages on the link, 'opened' what was decrypted, before it is checked. Dropped packets carry
+    the reason as a comment. Stops after 60 seconds or 100 MB by default, or on Ctrl-C. A capture
+    never slows traffic down; it counts the packets it missed. It contains no keys.
 
     \b
     Examples:

@@ -55,19 +55,19 @@ from fastun.errors import RuntimeFailure, one_line
 )
 @click.version_option(__version__, message="fastun %(version)s")
 def cli() -> None:
-    """Tunnel IP packets (TUN) or Ethernet frames (TAP) between hosts, fast.
+    """Carry IP packets (TUN) or Ethernet frames (TAP) through a fast tunnel.
 
     \b
-    On the server:      fastun serve
+    Run a server:       fastun serve
     Add a client:       fastun peer add NAME > NAME.toml
-    On the client:      fastun connect NAME.toml
-    End it:             fastun disconnect
-    State and rates:    fastun status, fastun top
-    Changed the file:   fastun reload
-    Packets:            fastun capture
-    Host check:         fastun doctor
-    Throughput:         fastun bench
-    As a service:       fastun install-service NAME
+    Connect a client:   fastun connect NAME.toml
+    Disconnect it:      fastun disconnect
+    See what happens:   fastun status, fastun top
+    Apply new settings: fastun reload
+    Capture packets:    fastun capture
+    Check this host:    fastun doctor
+    Measure speed:      fastun bench
+    Run as a service:   fastun install-service NAME
     Several gateways:   fastun fleet, fastun drain
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
 
@@ -84,7 +84,7 @@ def cli() -> None:
     ),
 )
 def serve(**options: Any) -> None:
-    """Accept peers; carry packets between them and a device.
+    """Run a server: accept peers and carry their traffic.
 
     \b
     Examples:
@@ -105,10 +105,10 @@ def serve(**options: Any) -> None:
 @connect_options
 @click.pass_context
 def connect(context: click.Context, /, target: str | None, check: bool, **options: Any) -> None:
-    """Dial a server, and carry packets between it and a device.
+    """Connect to a server and carry traffic through it.
 
-    FILE is the output of 'fastun peer add' on the server, any TOML file with the endpoint and the
-    key of its [[peer]], or a wg-quick file, NAME.conf. ENDPOINT is a URL, tcp://HOST[:PORT] or
+    FILE is what 'fastun peer add' printed on the server, any other TOML file whose [[peer]] has an
+    endpoint and a key, or a wg-quick file (NAME.conf). ENDPOINT is a URL: tcp://HOST[:PORT] or
     udp://HOST[:PORT].
 
     \b
@@ -138,7 +138,9 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
     help="Only the gateway of this interface.",
 )
 @run_dir_option
-@click.option("--all", "shows_all", is_flag=True, help="Show each peer that is not connected.")
+@click.option(
+    "--all", "shows_all", is_flag=True, help="Also list every peer that is not connected."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--ready", "asks_ready", is_flag=True, help="Only say whether traffic can pass; exit 1 if not."
@@ -146,10 +148,11 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
 def status(
     interface: str | None, run_dir: Path, shows_all: bool, as_json: bool, asks_ready: bool
 ) -> None:
-    """Show the state of the running gateways.
+    """Show running gateways and their peers.
 
-    All connected peers are shown, and up to ten that are not. With --json one gateway is an object,
-    several are an array of them, each with all its peers. --ready answers as /readyz does.
+    Lists all connected peers, and up to ten that are not connected. --json prints an object for one
+    gateway or an array for several, always with all peers. --ready gives the same answer as
+    /readyz.
 
     \b
     Examples:
@@ -175,14 +178,14 @@ def status(
     "--pid",
     type=click.IntRange(min=1),
     metavar="PID",
-    help="The gateway with this process ID, for service managers.",
+    help="Process ID of the gateway, for service managers.",
 )
 def reload(interface: str | None, run_dir: Path, pid: int | None) -> None:
-    """Have a running gateway apply changes to its file.
+    """Apply configuration changes to a running gateway.
 
-    Waits until they are in effect, and prints a line for each change and one for each field that
-    needs a restart. Sessions go on. If the file has a fault, nothing changes, and its line is
-    shown, with exit code 2. SIGHUP to a gateway without a terminal does the same.
+    Waits until the changes are in effect and prints one line for each, and one for each field that
+    needs a restart. Sessions stay up. If the file is invalid, nothing changes: the command prints
+    the error and exits with code 2. SIGHUP does the same, unless the gateway runs on a terminal.
 
     \b
     Examples:
@@ -213,9 +216,9 @@ def reload(interface: str | None, run_dir: Path, pid: int | None) -> None:
     help="Print N snapshots as plain text, then exit.",
 )
 def top(interface: str | None, run_dir: Path, interval: float, count: int | None) -> None:
-    """Watch a gateway: rates, rings, drops, peers, bottleneck.
+    """Watch a gateway's rates, rings, drops and bottleneck.
 
-    On a terminal until q or Ctrl-C; into a pipe or a file, one snapshot after another.
+    Press q or Ctrl-C to quit. If the output is a pipe or a file, prints one snapshot after another.
 
     \b
     Examples:
@@ -234,7 +237,7 @@ def top(interface: str | None, run_dir: Path, interval: float, count: int | None
     "name",
     metavar="NAME",
     shell_complete=peer_names,
-    help="Check why this peer is not connected.",
+    help="Find out why this peer is not connected.",
 )
 @state_option
 @run_dir_option
@@ -243,11 +246,12 @@ def top(interface: str | None, run_dir: Path, interval: float, count: int | None
 def doctor(
     context: click.Context, name: str | None, state: Path, run_dir: Path, as_json: bool
 ) -> None:
-    """Check what this host lacks for fastun, and how to fix it.
+    """Check whether this host is ready, and how to fix it.
 
-    Changes nothing. Without root some checks are skipped. Exit code 1 if a check has failed, else
-    0. With --peer, on a server: whether the peer is registered, what the gateway knows of it, and
-    whether this host lets its packets in. On a client: 'fastun connect FILE --check'.
+    Changes nothing. Some checks need root and are skipped without it. Exits with code 1 if a check
+    fails. On a server, --peer checks one peer: whether it is registered, what the gateway knows
+    about it, and whether this host lets its packets in. On a client, use 'fastun connect FILE
+    --check'.
 
     \b
     Examples:

@@ -51,9 +51,9 @@ def interface_names(
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script for completion by Tab in a shell.
+    """Print a shell completion script.
 
-    With it Tab completes commands, options, files, and the names of peers and interfaces.
+    It completes commands, options, files, and the names of peers and interfaces.
 
     \b
     Examples:

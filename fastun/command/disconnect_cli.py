@@ -14,14 +14,14 @@ from fastun.command.options import run_dir_option
     "--interface",
     metavar="NAME",
     shell_complete=interface_names,
-    help="Interface of the client, where more than one is running.",
+    help="Interface of the client, if more than one is running.",
 )
 @run_dir_option
 def disconnect(interface: str | None, run_dir: Path) -> None:
-    """End 'fastun connect', and remove its kill switch.
+    """Stop 'fastun connect' and remove its kill switch.
 
-    Also removes a kill switch whose fastun is not running any more: after a stop, a crash or an
-    upgrade, it is the way out for a host that is cut off.
+    Also removes a kill switch left by a fastun that was stopped, upgraded or has crashed: use it
+    when the host is cut off.
 
     \b
     Examples:

@@ -16,20 +16,20 @@ from fastun.command.options import NumberRange, gateway_option, run_dir_option
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="End after so long, even if peers are still connected.",
+    help="Stop after this time, even if peers are still connected.",
 )
-@click.option("--no-wait", is_flag=True, help="Begin, and return without waiting for the end.")
+@click.option("--no-wait", is_flag=True, help="Start the drain and return at once.")
 @click.option(
-    "--cancel", is_flag=True, help="Cancel a drain: peers stay, and others may connect again."
+    "--cancel", is_flag=True, help="Cancel a drain: peers stay, and new ones can connect again."
 )
 def drain(
     interface: str | None, run_dir: Path, timeout: float, *, no_wait: bool, cancel: bool
 ) -> None:
-    """Move a server's peers to other gateways, then end it.
+    """Move a server's peers to other gateways, then stop it.
 
-    No new peer can connect. A connected peer that has another endpoint connects there first, so no
-    connection inside the tunnel is lost. The server ends with exit code 0 when no peer is left, or
-    when the time has passed. Shows its progress; Ctrl-C cancels the drain.
+    New peers are refused. A connected peer that has another endpoint connects there before it
+    leaves, so connections inside the tunnel survive. The server exits with code 0 when no peer is
+    left or the timeout has passed. Shows the progress; Ctrl-C cancels the drain.
 
     \b
     Examples:

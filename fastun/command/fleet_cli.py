@@ -11,10 +11,10 @@ _url = click.argument("url")
 
 @click.group(no_args_is_help=False)
 def fleet() -> None:
-    """Set up one peer directory for several gateways.
+    """Share one peer directory between several gateways.
 
-    The directory is in PostgreSQL. The URL is libpq's, without a password, which belongs in a
-    passfile or a service file.
+    The directory is a PostgreSQL database, named by a libpq URL. Put its password in a passfile or
+    a service file, not in the URL.
 
     \b
     Examples:
@@ -29,7 +29,7 @@ def fleet() -> None:
 def prepare(url: str) -> None:
     """Create the tables, or bring them up to date.
 
-    Run it once before the first gateway starts, and again after an update of fastun on all
+    Run it once before the first gateway starts, and again after you have updated fastun on all
     gateways. Nothing else changes the tables.
 
     \b
@@ -48,8 +48,8 @@ def prepare(url: str) -> None:
 def join(url: str, state: Path) -> None:
     """Move this server's peers to the fleet.
 
-    If one conflicts, none is moved. From then on, this server's commands change the fleet's
-    directory. Then set fleet.directory in the configuration and restart the gateway.
+    If one conflicts, none is moved. From then on, commands on this server change the fleet's
+    directory. Afterwards set fleet.directory in the configuration and restart the gateway.
 
     \b
     Examples:
@@ -63,9 +63,9 @@ def join(url: str, state: Path) -> None:
 @fleet.command()
 @server_options
 def leave(state: Path) -> None:
-    """Make the fleet's peers this server's own.
+    """Leave the fleet and keep its peers on this server.
 
-    They are taken from the copy on this host; the fleet's directory stays as it is. Then remove
+    Takes them from the copy on this host; the fleet's directory stays as it is. Afterwards remove
     fleet.directory from the configuration and restart the gateway.
 
     \b

@@ -26,13 +26,13 @@ _PATTERNS = ("dashboards/*.json", "provisioning/*/*.yaml", "prometheus/*.yaml")
     type=PATH,
     metavar="DIR",
     required=True,
-    help="Directory to write to; made if it is missing.",
+    help="Directory to write to; created if missing.",
 )
 def grafana(out: Path) -> None:
-    """Write the dashboard for Grafana, and Prometheus's rules.
+    """Write the Grafana dashboard and the Prometheus rules.
 
-    What is written, and where it goes, is printed. A file that is there with another content is not
-    replaced.
+    Prints the files written and where to copy them. An existing file with other content is not
+    overwritten.
 
     \b
     Examples:

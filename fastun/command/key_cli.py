@@ -22,7 +22,7 @@ def keygen() -> None:
 
 @click.command()
 def pubkey() -> None:
-    """Read a private key from stdin, and print its public key.
+    """Read a private key from stdin and print its public key.
 
     \b
     Examples:
@@ -37,14 +37,14 @@ def pubkey() -> None:
 @click.option(
     "--forget",
     is_flag=True,
-    help="Let the next 'fastun serve' have another key; every client then needs it.",
+    help="Let the next 'fastun serve' use a new key; every client then needs it.",
 )
 @server_options
 def key(forget: bool, state: Path) -> None:
-    """Print the public key by which clients know the server.
+    """Print the server's public key.
 
-    A server whose private key is lost or is another one refuses to start while it has peers, since
-    none of them could connect. --forget makes it start, to change the key on purpose.
+    A server that has peers refuses to start if its private key is missing or has changed, since
+    none of them could connect. Use --forget to change the key on purpose.
 
     \b
     Examples:

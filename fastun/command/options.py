@@ -73,7 +73,7 @@ gateway_option = click.option(
     "--interface",
     metavar="NAME",
     shell_complete=interface_names,
-    help="Interface of the gateway, where more than one is running.",
+    help="Interface of the gateway, if more than one is running.",
 )
 # A peer that is there; `peer add` makes one.
 peer_argument = click.argument("name", shell_complete=peer_names)
@@ -85,7 +85,7 @@ _TUNNEL_OPTIONS = (
         "--config",
         type=PATH,
         metavar="FILE",
-        help="Configuration, TOML or wg-quick (.conf); options override it.",
+        help="Configuration file, TOML or wg-quick (.conf); options override it.",
     ),
     click.option(
         "-i",
@@ -103,7 +103,7 @@ _TUNNEL_OPTIONS = (
         multiple=True,
         metavar="CIDR",
         help=or_else(
-            f"{_about('address')} May be repeated.",
+            f"{_about('address')} Repeatable.",
             f"{' '.join(settings.DEFAULT_SERVER_ADDRESSES)} for serve on the wireguard wire,"
             " else none",
         ),
@@ -129,7 +129,7 @@ _TUNNEL_OPTIONS = (
     click.option(
         "--insecure",
         is_flag=True,
-        help="Allow a wire without encryption, open to anyone on the path.",
+        help="Allow a wire without encryption: anyone on the path can read and inject.",
     ),
     click.option(
         "--metrics",
@@ -147,17 +147,17 @@ _TUNNEL_OPTIONS = (
     click.option(
         "--forward",
         is_flag=True,
-        help="Forward between the peers and the other networks of this host.",
+        help="Forward between peers and the networks of this host.",
     ),
     click.option(
         "--masquerade",
         is_flag=True,
-        help="With --forward: send peers' packets with this host's address, so answers come back.",
+        help="With --forward: NAT the peers' packets to this host's address, so replies come back.",
     ),
     click.option(
         "--hooks",
         is_flag=True,
-        help="Run the shell commands of a wg-quick file: PreUp, PostUp, PreDown, PostDown.",
+        help="Run the shell commands in a wg-quick file: PreUp, PostUp, PreDown, PostDown.",
     ),
     state_option,
     run_dir_option,
@@ -166,7 +166,7 @@ _TUNNEL_OPTIONS = (
         type=click.Choice(settings.LOG_FORMATS),
         help=or_else(summary(document.LogSection, "format"), _LOG.format),
     ),
-    click.option("-v", "--verbose", count=True, help="Log debug events too."),
+    click.option("-v", "--verbose", count=True, help="Also log debug events."),
 )
 
 
@@ -175,13 +175,13 @@ _CONNECT_OPTIONS = (
     click.option(
         "--check",
         is_flag=True,
-        help="Do not connect: check names, routes, reachability, keys and clock, and exit.",
+        help="Do not connect; check names, routes, reachability, keys and clock, then exit.",
     ),
     click.option(
         "--all",
         "all_traffic",
         is_flag=True,
-        help="Route everything through the tunnel, IPv4 and IPv6, and use the DNS of the server.",
+        help="Send all traffic through the tunnel, IPv4 and IPv6, and use the server's DNS.",
     ),
     click.option(
         "--allow-lan",

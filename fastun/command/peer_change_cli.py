@@ -16,11 +16,11 @@ from fastun.command.server_state import server_options
 @click.option(
     "--reset-timestamp",
     is_flag=True,
-    help="In a fleet: let it connect again after its clock was ahead for a time.",
+    help="In a fleet: let the peer connect again after its clock was ahead for a while.",
 )
 @server_options
 def set_(name: str, state: Path, given: Given, reset_timestamp: bool) -> None:
-    """Change the given settings of a peer, and nothing else.
+    """Change settings of a peer; those not given stay as they are.
 
     Networks and endpoints replace the old ones; 'none' removes them.
 
@@ -56,7 +56,7 @@ def enable(name: str, state: Path) -> None:
 @peer_argument
 @server_options
 def disable(name: str, state: Path) -> None:
-    """Cut off one peer, and keep its keys and addresses.
+    """Cut off a peer, but keep its keys and addresses.
 
     \b
     Examples:
@@ -72,9 +72,9 @@ def disable(name: str, state: Path) -> None:
 @click.argument("new_name")
 @server_options
 def rename(name: str, new_name: str, state: Path) -> None:
-    """Give a peer another name.
+    """Rename a peer.
 
-    Its session goes on, its metrics have the new name.
+    Its session stays up; its metrics carry the new name.
 
     \b
     Examples:
@@ -87,9 +87,9 @@ def rename(name: str, new_name: str, state: Path) -> None:
 
 @click.command()
 @peer_argument
-@click.option("--psk", "only_psk", is_flag=True, help="Only a new pre-shared key.")
+@click.option("--psk", "only_psk", is_flag=True, help="Replace only the pre-shared key.")
 @click.option(
-    "--public-key", metavar="KEY", help="New public key of a peer that keeps its private key."
+    "--public-key", metavar="KEY", help="New public key of a peer that generates its own keys."
 )
 @endpoint_option
 @format_option
@@ -103,9 +103,10 @@ def rekey(
     file_format: str,
     state: Path,
 ) -> None:
-    """Give a peer new keys, and print its new file. The old one stops working.
+    """Give a peer new keys and print its new file. The old file stops working.
 
-    For a file that was lost or seen by others. Its addresses and terms stay.
+    For a file that was lost or that others have seen. The peer keeps its addresses, limits and
+    other settings.
 
     \b
     Examples:
@@ -132,8 +133,8 @@ def rekey(
 def expire(name: str, when: str, state: Path) -> None:
     """End a peer's access at a date, after a duration, or never.
 
-    The gateway says so a day and an hour before. Afterwards the peer cannot connect, and all that
-    is known of it stays.
+    The gateway logs a reminder a day and an hour before. Afterwards the peer cannot connect, but
+    its entry stays, and a later date lets it in again.
 
     \b
     Examples:
@@ -150,12 +151,12 @@ def expire(name: str, when: str, state: Path) -> None:
 @click.command()
 @peer_argument
 @click.argument("rate", required=False)
-@click.option("--outbound", metavar="RATE", help="Most that is sent to the peer; or none.")
-@click.option("--inbound", metavar="RATE", help="Most that the peer may send; or none.")
+@click.option("--outbound", metavar="RATE", help="Limit on what is sent to the peer; or none.")
+@click.option("--inbound", metavar="RATE", help="Limit on what the peer sends; or none.")
 @click.option(
     "--burst",
     metavar="SIZE",
-    help="What may pass at once after a pause.  [default: 50 ms of the rate]",
+    help="Burst that may pass at once after a pause.  [default: 50 ms at the rate]",
 )
 @server_options
 def limit(
@@ -167,10 +168,11 @@ def limit(
     burst: str | None,
     state: Path,
 ) -> None:
-    """Limit the rate of a peer.
+    """Limit a peer's rate.
 
-    In both directions or in one; 'none' removes it. RATE is in bits a second, such as 10Mbit, or
-    in bytes, such as 1.25MB. Packets above it wait for up to 100 ms; beyond that they are dropped.
+    Applies to both directions, or to one with --inbound or --outbound; 'none' removes the limit.
+    RATE is in bits per second, such as 10Mbit, or in bytes per second, such as 1.25MB. Packets
+    above it wait for up to 100 ms, and are dropped after that.
 
     \b
     Examples:
@@ -190,15 +192,15 @@ def limit(
 @click.option(
     "--then",
     metavar="RATE",
-    help="Rate in each direction once it is used up.  [default: none, it is cut off]",
+    help="Rate in each direction once the quota is used up.  [default: nothing passes]",
 )
 @server_options
 def quota(name: str, size: str | None, then: str | None, state: Path) -> None:
-    """Limit what a peer may send and receive in a month.
+    """Limit a peer's traffic per month.
 
-    In bytes, both directions together, in a calendar month (UTC); 'none' removes it. Once it is
-    used up, nothing passes until the next month, or until the quota is raised; with
-    --then the peer is slowed down instead. Its session stays.
+    SIZE is in bytes, both directions combined, per calendar month (UTC); 'none' removes the quota.
+    Once it is used up, nothing passes until the next month or until the quota is raised; with
+    --then, the peer is slowed down instead. Its session stays up.
 
     \b
     Examples:
@@ -216,10 +218,10 @@ def quota(name: str, size: str | None, then: str | None, state: Path) -> None:
 @click.argument("networks", nargs=-1, required=True)
 @server_options
 def to(name: str, networks: tuple[str, ...], state: Path) -> None:
-    """Let a peer reach these networks only.
+    """Restrict a peer to these networks.
 
-    'all' removes the restriction. Judged by the destination of each packet from the peer, this
-    server's own addresses included.
+    Packets from the peer to any other destination are dropped, this server's own addresses
+    included. 'all' removes the restriction.
 
     \b
     Examples:
@@ -236,7 +238,7 @@ def to(name: str, networks: tuple[str, ...], state: Path) -> None:
 @click.argument("text")
 @server_options
 def note(name: str, text: str, state: Path) -> None:
-    """Write a line of your own about a peer; an empty one removes it.
+    """Attach a note to a peer; an empty text removes it.
 
     \b
     Examples:

@@ -12,10 +12,10 @@ from fastun.command.server_state import server_options
 
 @click.group(no_args_is_help=False)
 def peer() -> None:
-    """Add, change, list and remove the peers of a server.
+    """Add, change, list and remove a server's peers.
 
-    A running gateway applies every change within a second. Without --state, the peers are those
-    of the gateway that runs.
+    A running gateway applies every change within a second. Without --state, the commands act on the
+    peers of the running gateway.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def peer() -> None:
 @click.option(
     "--public-key",
     metavar="KEY",
-    help="Public key of a peer that keeps its private key; prints what it needs to know.",
+    help="Public key of a peer that generated its own keys; prints the [[peer]] that it needs.",
 )
 @format_option
 @peer_options
@@ -53,10 +53,11 @@ def add(
     state: Path,
     given: Given,
 ) -> None:
-    """Create the keys and address of a client, and print its file.
+    """Add a client and print its configuration file.
 
-    The file is all that the client needs, and it is secret: its private key is stored nowhere else.
-    With --public-key, the peer has made its own keys, for example another site's gateway.
+    Generates the client's keys and picks an address. The file is all that it needs. Keep it secret:
+    it holds the only copy of the client's private key. Use --public-key for a peer that has
+    generated its own keys, such as the gateway of another site.
 
     \b
     Examples:
@@ -106,7 +107,7 @@ def show(name: str, state: Path) -> None:
 @peer_argument
 @server_options
 def remove(name: str, state: Path) -> None:
-    """Remove one peer, and close its link.
+    """Remove a peer and close its link.
 
     \b
     Examples:
@@ -120,10 +121,10 @@ def remove(name: str, state: Path) -> None:
 @peer.command()
 @server_options
 def export(state: Path) -> None:
-    """Print all peers as lines of JSON.
+    """Print all peers, one JSON object per line.
 
-    As a backup, or to move to another directory. The output contains pre-shared keys, but no
-    private keys of clients.
+    For a backup, or to move them to another server. The output contains pre-shared keys, but no
+    client's private key.
 
     \b
     Examples:
@@ -138,10 +139,10 @@ def export(state: Path) -> None:
 @click.argument("file", required=False, type=PATH)
 @server_options
 def import_(file: Path | None, state: Path) -> None:
-    """Add peers that 'peer export' has printed.
+    """Add the peers that 'peer export' printed.
 
-    If one conflicts, none is added. Those that are there already stay. Without FILE, stdin is
-    read.
+    Existing peers stay. If one of the new ones conflicts with them, none is added. Reads stdin if
+    FILE is not given.
 
     \b
     Examples:

@@ -28,44 +28,50 @@ _OPTIONS = (
         "--allowed-ips",
         multiple=True,
         metavar="CIDR",
-        help="Network behind the peer; repeatable, or with commas.",
+        help="Network behind the peer; repeatable or comma-separated.",
     ),
     click.option(
         "--peer-endpoint",
         multiple=True,
         metavar="URL",
-        help="URL at which the peer is reached, udp://HOST[:PORT]; repeatable.",
+        help="Where to reach the peer, udp://HOST[:PORT]; repeatable.",
     ),
     click.option(
-        "--keepalive", type=int, metavar="SECONDS", help="Interval of keepalives to it; 0 for off."
+        "--keepalive",
+        type=int,
+        metavar="SECONDS",
+        help="Keepalive interval; 0 turns keepalives off.",
     ),
     click.option(
-        "--psk-file", type=PATH, metavar="FILE", help="File with the pre-shared key of both ends."
+        "--psk-file",
+        type=PATH,
+        metavar="FILE",
+        help="File with the pre-shared key that both ends use.",
     ),
-    click.option("--no-psk", is_flag=True, help="No pre-shared key."),
+    click.option("--no-psk", is_flag=True, help="Use no pre-shared key."),
     click.option(
         "--expire",
         "expires",
         metavar="WHEN",
-        help="End of its access: a date, a duration such as 30d, or never.",
+        help="When its access ends: a date, a duration such as 30d, or never.",
     ),
     click.option(
         "--limit",
         metavar="RATE",
-        help="Highest rate in each direction, such as 10Mbit; or none.",
+        help="Rate limit in each direction, such as 10Mbit; or none.",
     ),
     click.option(
         "--quota",
         metavar="SIZE",
-        help="Most in a month, both directions together, such as 50GB; or none.",
+        help="Monthly traffic limit, both directions combined, such as 50GB; or none.",
     ),
     click.option(
         "--to",
         multiple=True,
         metavar="CIDR",
-        help="Network that it may reach; repeatable, or with commas.  [default: all]",
+        help="Network that the peer may reach; repeatable or comma-separated.  [default: all]",
     ),
-    click.option("--note", metavar="TEXT", help="A line of your own about it."),
+    click.option("--note", metavar="TEXT", help="Free-text note about the peer."),
 )
 
 # Of the commands that print a client's file.
@@ -73,7 +79,7 @@ endpoint_option = click.option(
     "--endpoint",
     multiple=True,
     metavar="URL",
-    help="URL at which clients reach this server; repeatable, and the default from then on.",
+    help="Where clients reach this server; repeatable. Remembered as the default.",
 )
 format_option = click.option(
     "--format",
@@ -81,7 +87,7 @@ format_option = click.option(
     type=click.Choice(FORMATS),
     default="toml",
     show_default=True,
-    help="toml for fastun; for WireGuard's apps a wg-quick file, or its QR code.",
+    help="toml for fastun; wg-quick or a QR code for WireGuard apps.",
 )
 
 # The fields of Given that have an option of their own name.

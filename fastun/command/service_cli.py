@@ -27,22 +27,24 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
     show_default=True,
     help="Run a server, or connect to one.",
 )
-@click.option("--remove", is_flag=True, help="Stop and disable it; settings and keys stay.")
 @click.option(
-    "--no-start", is_flag=True, help="Enable it to start with the host, but do not start it now."
+    "--remove", is_flag=True, help="Stop and disable the service; settings and keys stay."
 )
-@click.option("--print", "prints", is_flag=True, help="Print the unit, and change nothing.")
+@click.option(
+    "--no-start", is_flag=True, help="Enable the service at boot, but do not start it now."
+)
+@click.option("--print", "prints", is_flag=True, help="Print the unit and change nothing.")
 @click.option(
     "--package",
     type=PATH,
     metavar="DIR",
-    help="Write the files below DIR as a distribution's package has them, and nothing else.",
+    help="Only write the files of a distribution package below DIR.",
 )
 @click.option(
     "--command",
     "command",
     metavar="PATH",
-    help="With --print or --package: the fastun to run.  [default: this one]",
+    help="With --print or --package: path of the fastun to run.  [default: this one]",
 )
 def install_service(  # what the command line can say
     *,
@@ -54,11 +56,11 @@ def install_service(  # what the command line can say
     package: Path | None,
     command: str | None,
 ) -> None:
-    """Run /etc/fastun/NAME.toml as a service of systemd.
+    """Run /etc/fastun/NAME.toml as a systemd service.
 
-    Writes the units fastun-serve@.service and fastun-connect@.service for this installation, makes
-    the user fastun that they run as, enables and starts the unit for --role, and waits until it is
-    up.
+    Writes the units fastun-serve@.service and fastun-connect@.service for this installation,
+    creates the user fastun that they run as, enables and starts the unit for --role, and waits
+    until it is up.
 
     \b
     Examples:

@@ -37,8 +37,8 @@ class InterfaceSection(Section, frozen=True):
     address: Annotated[
         tuple[str, ...],
         described(
-            "Addresses of the device with their prefix lengths. A length of 1 makes no route, one"
-            " of 0 is refused. `serve` on the wireguard wire without any has 10.55.0.1/24.",
+            "Addresses of the device, with prefix length. A length of 1 makes no route, one of 0"
+            " is refused. `serve` on the wireguard wire defaults to 10.55.0.1/24.",
             example=["10.9.0.1/24", "fd00:9::1/64"],
             option="--address",
         ),
@@ -57,7 +57,7 @@ class InterfaceSection(Section, frozen=True):
     lanes: Annotated[
         str | Int,
         described(
-            "Device queues, each with four workers of its own. The peers of a server are spread"
+            "Device queues, each with its own four workers. The peers of a server are spread"
             " over them; one that has several lanes as well has a connection in each, or on UDP a"
             " session and a source port, as soon as there is load for it"
             " (`workers.lanes_at_once`)."
@@ -158,7 +158,7 @@ class InterfaceSection(Section, frozen=True):
     kill_switch: Annotated[
         bool,
         described(
-            "Let nothing leave this host beside the tunnel, until `fastun disconnect`. From the"
+            "Let nothing leave this host outside the tunnel, until `fastun disconnect`. From the"
             " start on, also while fastun is not running. Only `connect`. See"
             " [kill switch](operations.md#kill-switch).",
             example=True,
