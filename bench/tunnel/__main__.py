@@ -14,7 +14,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,9 +22,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from bench.tunnel import against, crowd, lanes, machine, plot, report
 from bench.tunnel import results as result_files
-from bench.tunnel.cases import CASES, Case
+from bench.tunnel.cases import CASES
+from bench.tunnel.choice import choose
 from bench.tunnel.figures import FIGURES
-from bench.tunnel.measures import MEASURES, Measure, socket_buffer_bytes
+from bench.tunnel.measures import MEASURES, socket_buffer_bytes
 from bench.tunnel.results import Results, Settings
 from bench.tunnel.rounds import Run
 from fastun.errors import ConfigError, FastunError, RuntimeFailure
@@ -33,7 +34,8 @@ from fastun.lab.network import Lab, missing_capability
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Named = TypeVar("Named", Case, Measure)
+    from bench.tunnel.cases import Case
+    from bench.tunnel.measures import Measure
 
 RESULTS_DIRECTORY = machine.CHECKOUT / "bench" / "results"
 # The laboratory's own; the programs that are measured may be absent, these may not.
@@ -65,9 +67,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=RESULTS_DIRECTORY, metavar="DIR")
     chosen = parser.parse_args(arguments)
     try:
-        chosen.cases = _choose(chosen.cases, CASES)
+        chosen.cases = choose(chosen.cases, CASES)
         quick = [measure for measure in MEASURES if measure.is_quick or not chosen.quick]
-        chosen.measures = quick if chosen.measures is None else _choose(chosen.measures, MEASURES)
+        chosen.measures = quick if chosen.measures is None else choose(chosen.measures, MEASURES)
     except ConfigError as error:
         parser.error(str(error))
     return chosen
@@ -77,18 +79,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 1 on")
     return int(text)
-
-
-def _choose(names: str | None, known: Sequence[Named]) -> list[Named]:
-    """Return what is named, in the order of `known`; ConfigError if there is no such thing."""
-    if names is None:
-        return list(known)
-    wanted = {name.strip() for name in names.split(",")}
-    if unknown := wanted - {one.name for one in known}:
-        raise ConfigError(
-            f"no {', '.join(sorted(unknown))}; there is {', '.join(one.name for one in known)}"
-        )
-    return [one for one in known if one.name in wanted]
 
 
 def check_system(output: Path) -> None:

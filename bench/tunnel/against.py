@@ -20,9 +20,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.tunnel.cases import OURS, Case
+from bench.tunnel.choice import choose
 from bench.tunnel.figures import FIGURES, HIGHER
 from bench.tunnel.measures import MEASURES, socket_buffer_bytes
 from bench.tunnel.programs import fastun
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from bench.tunnel.measures import Measure
     from bench.tunnel.results import CaseResult
     from fastun.endpoint import Scheme
 
@@ -48,15 +50,26 @@ UNCONFINED = (sys.executable, "-m", "bench.tunnel.programs.unconfined")
 LEAST_RATIO = 0.97
 _UNSURE = 0.05
 
-_WIRES: tuple[tuple[str, str, Scheme], ...] = (
-    ("plain TCP", "plain", "tcp"),
-    ("secure TCP", "wireguard", "tcp"),
-    ("secure UDP", "wireguard", "udp"),
+
+class _Wire(NamedTuple):
+    """By what both versions are joined."""
+
+    name: str
+    title: str
+    wire: str
+    scheme: Scheme
+
+
+_WIRES: Final = (
+    _Wire("plain-tcp", "plain TCP", "plain", "tcp"),
+    _Wire("secure-tcp", "secure TCP", "wireguard", "tcp"),
+    _Wire("secure-udp", "secure UDP", "wireguard", "udp"),
 )
-_MEASURES = (
+_COMPARED: Final = (
     *("one-stream", "four-streams", "idle-ping", "request-response"),
     *("packets-64", "packets-1200", "memory"),
 )
+_MEASURES: Final = tuple(one for one in MEASURES if one.name in _COMPARED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,37 +143,37 @@ def program_of(checkout: Path) -> Path:
     return program
 
 
-def _pairs(other: Sequence[str]) -> list[tuple[Case, Case]]:
-    def case(version: str, title: str, wire: str, scheme: Scheme, program: tuple[str, ...]) -> Case:
-        start = partial(fastun.start, wire=wire, scheme=scheme, program=program)
-        return Case(f"{version}-{wire}-{scheme}"[:20], f"{title}, {version}", OURS, start)
+def _pair_of_cases(of: _Wire, other: Sequence[str]) -> tuple[Case, Case]:
+    def case(version: str, program: tuple[str, ...]) -> Case:
+        start = partial(fastun.start, wire=of.wire, scheme=of.scheme, program=program)
+        return Case(f"{version}-{of.name}"[:20], f"{of.title}, {version}", OURS, start)
 
-    return [
-        (
-            case("this", title, wire, scheme, ()),
-            case("other", title, wire, scheme, tuple(other)),
-        )
-        for title, wire, scheme in _WIRES
-    ]
+    return case("this", ()), case("other", tuple(other))
 
 
-def measure(other: Sequence[str], settings: Settings, console: Console) -> list[Comparison]:
-    """Measure both versions on every wire. Raises FastunError."""
-    pairs = _pairs(other)
+def measure(
+    other: Sequence[str],
+    settings: Settings,
+    console: Console,
+    wires: Sequence[_Wire] = _WIRES,
+    measures: Sequence[Measure] = _MEASURES,
+) -> list[Comparison]:
+    """Measure both versions on these wires. Raises FastunError."""
+    pairs = [_pair_of_cases(one, other) for one in wires]
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastun-bench-"))
         lab = stack.enter_context(Lab())
         run = Run(lab, Path(directory), settings, partial(console.print, highlight=False))
         run.bring_up([case for pair in pairs for case in pair])
-        run.measure([one for one in MEASURES if one.name in _MEASURES], swaps=True)
+        run.measure(measures, swaps=True)
     failed = [f"{case.title}: {reason}" for case in run.cases for reason in case.reasons]
     if failed:
         raise RuntimeFailure("; ".join(failed))
     results = {case.name: case for case in run.cases}
     return [
         one
-        for (this, theirs), (title, *_) in zip(pairs, _WIRES, strict=True)
-        for one in compare(title, results[this.name], results[theirs.name])
+        for (this, theirs), wire in zip(pairs, wires, strict=True)
+        for one in compare(wire.title, results[this.name], results[theirs.name])
     ]
 
 
@@ -197,8 +210,15 @@ def main(arguments: Sequence[str], console: Console) -> int:
     other.add_argument(
         "--unconfined", action="store_true", help="this checkout, with no process confined"
     )
+    wires, measures = (", ".join(one.name for one in known) for known in (_WIRES, _MEASURES))
+    parser.add_argument("--wires", metavar="A,B", help=f"of: {wires}")
+    parser.add_argument("--measures", metavar="A,B", help=f"of: {measures}")
     chosen, settings = parse_turns(parser, arguments, n_trials=4)
+    try:
+        choice = choose(chosen.wires, _WIRES), choose(chosen.measures, _MEASURES)
+    except ConfigError as error:
+        parser.error(str(error))
     program = UNCONFINED if chosen.unconfined else (str(program_of(chosen.checkout)),)
-    comparisons = measure(program, settings, console)
+    comparisons = measure(program, settings, console, *choice)
     console.print(as_grid(comparisons, chosen.rounds).as_table())
     return 1 if any(one.is_loss for one in comparisons) else 0

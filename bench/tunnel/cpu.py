@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from fastun.lane.cpu_clock import process_cpu_s
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -40,7 +42,7 @@ def processes_cpu_s(pids: Iterable[int]) -> float:
     total = 0.0
     for pid in pids:
         times = psutil.Process(pid).cpu_times()
-        total += times.user + times.system + times.children_user + times.children_system
+        total += process_cpu_s(pid) + times.children_user + times.children_system
     return total
 
 

@@ -11,6 +11,7 @@ The gateway's side of a worker:
     template          forks it; template_process: the program that does
     boot              what it gets first
     worker_process    it, as the gateway sees it; predecessors: those that are dead
+    cpu_clock         what it has run
     watch             whether it is stopped or stuck, by its heartbeat
 
 Between them:

@@ -19,6 +19,7 @@ from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.lane import channel
 from fastun.lane.channel import Channel
+from fastun.lane.cpu_clock import process_cpu_s
 from fastun.lane.heartbeat import Heartbeat
 from fastun.lane.messages import Message, ToWorker
 from fastun.lane.predecessors import Predecessors
@@ -85,7 +86,7 @@ class WorkerProcess:
         if pid is None:
             return predecessors
         try:
-            return predecessors + time.clock_gettime(_cpu_clock_of(pid))
+            return predecessors + process_cpu_s(pid)
         except OSError:  # died this instant
             return predecessors
 
@@ -277,11 +278,6 @@ class WorkerProcess:
         if self.channel is not None:
             self.channel.close()
             self.channel = None
-
-
-def _cpu_clock_of(pid: int) -> int:
-    """Return the clock that counts a process's CPU time: clock_getcpuclockid(3)."""
-    return ~pid << 3 | 2
 
 
 def _close(fd: int) -> None:
