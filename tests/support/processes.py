@@ -55,8 +55,3 @@ def is_gone(pid: int) -> bool:
     except OSError:
         return True
     return stat.rpartition(")")[2].split()[0] in ("Z", "X")
-
-
-def n_threads() -> int:
-    """Return how many this process has, whatever has started them."""
-    return len(list(Path("/proc/self/task").iterdir()))

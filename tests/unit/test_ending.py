@@ -16,7 +16,6 @@ import pytest
 
 from fastun import ending, threads
 from fastun.ending import SIGNALS, AskedToStop
-from tests.support.processes import n_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -206,11 +205,14 @@ def test_a_loop_does_not_wait_for_its_threads() -> None:
 
 
 def test_a_loop_has_so_many_threads_and_no_more() -> None:
-    executor = threads.DaemonThreads()
-    before = n_threads()
-    futures = [executor.submit(time.sleep, 0.05) for _ in range(3 * threads.N_THREADS)]
-    assert n_threads() - before == threads.N_THREADS
-    assert [future.result(5) for future in futures] == [None] * len(futures)
+    executor, all_are_there = threads.DaemonThreads(), threading.Barrier(threads.N_THREADS)
+
+    def work() -> int:
+        all_are_there.wait(10)
+        return threading.get_ident()
+
+    futures = [executor.submit(work) for _ in range(3 * threads.N_THREADS)]
+    assert len({future.result(10) for future in futures}) == threads.N_THREADS
 
 
 def test_a_process_does_not_wait_for_its_threads() -> None:
