@@ -56,7 +56,7 @@ class StartTunnel(Protocol):
 
 # What the tests start inherits them, and is to be ended by them: a shell in the background, or
 # nohup, has them ignored.
-for _number in (signal.SIGHUP, signal.SIGINT):
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
 
