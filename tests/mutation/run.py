@@ -76,7 +76,9 @@ def judge_all(
             # Some wait for the clock, and need the processors for themselves.
             again = [mutant for mutant, (verdict, _) in verdicts if verdict != SURVIVED]
             failed = [
-                output[-2000:] for verdict, output in map(judge, again) if verdict != SURVIVED
+                f"{' '.join((*mutant.native, *mutant.python))}: {output[-2000:]}"
+                for mutant, (verdict, output) in zip(again, map(judge, again), strict=True)
+                if verdict != SURVIVED
             ]
             if failed:
                 raise RuntimeError("\n".join(["a test fails without a change:", *failed]))

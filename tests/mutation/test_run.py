@@ -41,5 +41,26 @@ def test_a_mutant_is_killed_by_a_test_that_fails_and_survives_the_others(checkou
 
 
 def test_a_test_that_fails_without_a_change_judges_nothing(checkout: Path) -> None:
-    with pytest.raises(RuntimeError, match="fails without a change"):
+    with pytest.raises(RuntimeError, match=r"(?s)fails without a change.*test_may.py: .*may\(3\)"):
         verdicts_of(checkout, "def may(n):\n    return n > 3\n", test="may(3)")
+
+
+MAKEFILE = """build/asan/test_%:
+\tmkdir -p build/asan
+\tprintf '#!/bin/sh\\nexit $*\\n' >$@
+\tchmod +x $@
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("3", "exit code 3"), ("124", "no end within 60 s")],
+    ids=["silent", "timeout"],
+)
+def test_one_that_fails_without_a_word_is_named(checkout: Path, status: str, said: str) -> None:
+    native = checkout / "tests" / "native"
+    native.mkdir(parents=True)
+    (native / "Makefile").write_text(MAKEFILE)
+    mutant = Mutant("fastun/may.py", 2, "", "", native=(f"test_{status}",))
+    with pytest.raises(RuntimeError, match=f"(?s)without a change.*test_{status}: {said}"):
+        run.judge_all([mutant], covered=True, report=lambda *_: None)

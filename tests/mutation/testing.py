@@ -23,6 +23,7 @@ TEST_TIMEOUT_S = 60
 RUN_TIMEOUT_S = 300
 
 _PYTEST_ALL_PASSED, _PYTEST_SOME_FAILED = 0, 1
+_TIMEOUT_STATUS = 124  # of timeout(1), which says nothing
 
 # A mutant may leave a parameter or a function unused. The copy keeps what was built, so that a
 # program costs one compilation and a link.
@@ -59,8 +60,15 @@ def _run_native(tests: Sequence[str], copy: Path) -> tuple[str, str]:
             ["timeout", str(TEST_TIMEOUT_S), program], copy / "tests" / "native", {"LC_ALL": "C"}
         )
         if status not in (0, 77):  # 77: skipped
-            return KILLED, output
+            return KILLED, output + _end_of(status)
     return SURVIVED, output
+
+
+def _end_of(status: int | None) -> str:
+    """Say how a program ended that may have said nothing itself."""
+    if status == _TIMEOUT_STATUS:
+        return f"no end within {TEST_TIMEOUT_S} s"
+    return f"exit code {status}" if status is not None else ""
 
 
 def run(
