@@ -87,7 +87,7 @@ mutation:
 # What docs/reliability.md promises, measured again.
 soak:
 	FASTUN_SOAK=1 FASTUN_FIGURES=tests/figures.jsonl python -m pytest -m soak --timeout=7200
-	HYPOTHESIS_PROFILE=soak python -m pytest -q $(UNITS_AT_ONCE) --timeout=7200 tests/property
+	HYPOTHESIS_PROFILE=soak python -m pytest -q $(UNITS_AT_ONCE) --timeout=7200 -m hypothesis $(UNIT_FOLDERS)
 	$(MAKE) fuzz FUZZ_RUNS=10000000 FUZZ_SECONDS=0
 	FASTUN_SOAK=1 FASTUN_FIGURES=tests/figures.jsonl python -m tests.fuzz.counted
 	python -m tests.mutation.run --security

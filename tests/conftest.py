@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 import structlog.testing  # noqa: F401 (before fastun.log, which has something else in its place)
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fastun.host.dns import resolv_conf
 from fastun.lab.host import Host, wait_until
@@ -60,9 +60,23 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
 
-if os.environ.get("FASTUN_QUICK") == "1":
-    settings.register_profile("quick", max_examples=20, deadline=None)
-    settings.load_profile("quick")
+# The same examples in every run, however long, so that CI fails only where the code changed.
+# The environment's HYPOTHESIS_PROFILE may name another profile: `soak` (make soak) or `search`.
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+CI = settings.get_profile("ci")
+settings.register_profile("quick", parent=CI, max_examples=20)
+settings.register_profile("soak", parent=CI, max_examples=2_500)
+settings.register_profile("search", parent=CI, derandomize=False, max_examples=20_000)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "quick" if os.environ.get("FASTUN_QUICK") == "1" else "ci")
+)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cffi
 import pytest
-from hypothesis import HealthCheck, settings
 
 from fastun.native import sealing_library
 
@@ -21,21 +20,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 CSRC = Path(os.environ.get("CSRC", Path(__file__).parents[2] / "csrc")).resolve()
-
-# The same examples in every run, so that CI fails only where the code changed. The
-# environment's HYPOTHESIS_PROFILE may name another profile: `soak` (make soak) or `search`.
-settings.register_profile(
-    "ci",
-    derandomize=True,
-    deadline=None,
-    database=None,
-    max_examples=100,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-settings.register_profile("soak", parent=settings.get_profile("ci"), max_examples=2_500)
-settings.register_profile("search", parent=settings.get_profile("ci"), derandomize=False,
-                          max_examples=20_000)  # fmt: skip
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 HEADERS = (
     "<stdbool.h>",

@@ -1,7 +1,7 @@
 """Endpoints: what is accepted comes back as written, what is refused is named with its mend."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastun.endpoint import Endpoint, parse, parse_host_port
@@ -17,13 +17,11 @@ HOSTS = st.one_of(
 ENDPOINTS = st.builds(Endpoint, st.sampled_from(["tcp", "udp"]), HOSTS, st.integers(1, 65535))
 
 
-@settings(deadline=None)
 @given(ENDPOINTS)
 def test_an_endpoint_survives_being_written_and_read(endpoint: Endpoint) -> None:
     assert parse(str(endpoint)) == endpoint
 
 
-@settings(deadline=None)
 @given(st.one_of(st.text(), st.text(alphabet="tcpud:/[].%0123456789af-_@\n ")))
 def test_any_text_is_an_endpoint_or_one_line_of_complaint(text: str) -> None:
     for candidate in (text, f"tcp://{text}", f"tcp://[{text}]", f"udp://host:{text}"):

@@ -102,7 +102,7 @@ WRITTEN = (
 )
 
 
-@settings(max_examples=6 * settings().max_examples, deadline=None)
+@settings(max_examples=6 * settings().max_examples)
 @given(
     st.sampled_from(sorted(FILES)),
     st.sampled_from(["connect", "serve"]),
@@ -130,7 +130,7 @@ def test_a_key_anywhere_in_a_file_is_shown_nowhere(
             assert not shows_a_piece(shown, secret), shown
 
 
-@settings(max_examples=3 * settings().max_examples, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     st.sampled_from(sorted(FILES)),
     st.sampled_from(["PrivateKey", "private_key", "PresharedKey", "preshared_key"]),
@@ -152,7 +152,6 @@ def test_a_piece_of_a_key_below_a_misspelt_name_is_not_shown(
     assert not shows_a_piece(shown, key), shown
 
 
-@settings(deadline=None)
 @given(RANDOM)
 def test_what_is_loaded_shows_no_key_when_it_is_printed(
     tmp_path_factory: pytest.TempPathFactory, chance: random.Random

@@ -85,7 +85,6 @@ def settles_or_complains(role: Role, target: str | None, options: Options) -> bo
     return isinstance(result, Settings) or (result != "" and result.isprintable())
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["serve", "connect"]), st.none() | WORDS, OPTIONS)
 def test_any_command_line_gives_settings_or_one_line(
     role: Role, target: str | None, options: Options
@@ -93,7 +92,7 @@ def test_any_command_line_gives_settings_or_one_line(
     assert settles_or_complains(role, target if role == "connect" else None, options)
 
 
-@settings(max_examples=3 * settings().max_examples, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.sampled_from(["serve", "connect"]), TOML)
 def test_any_file_gives_settings_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, role: Role, content: bytes

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastun.config.data_path import DataPath
@@ -166,7 +166,6 @@ def test_metrics_are_exposed_unless_on_loopback(listen: str, exposed: bool) -> N
     assert load("serve", None, replace(PLAIN, metrics=listen)).metrics_are_exposed is exposed
 
 
-@settings(deadline=None)
 @given(st.text(), st.sampled_from([FastunError, ConfigError]))
 def test_an_error_is_one_printable_line_whatever_is_put_into_it(
     text: str, kind: type[FastunError]

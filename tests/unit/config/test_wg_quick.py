@@ -309,7 +309,7 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=3 * settings().max_examples, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.one_of(st.lists(LINES).map("\n".join).map(str.encode), st.binary()))
 def test_any_file_gives_settings_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

@@ -144,7 +144,8 @@ def rows_for(name: str, what: Any) -> list[Any]:
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=2 * settings().max_examples,
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture],
 )
 @given(steps=st.lists(STEPS, min_size=1, max_size=8))
 def test_rows_and_parts_lead_to_what_a_look_at_all_leads_to(

@@ -190,7 +190,8 @@ STEPS = st.lists(st.tuples(st.sampled_from(["gw1", "gw2", "gw3"]), st.integers(0
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=settings().max_examples // 6,
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture],
 )
 @given(steps=STEPS)
 def test_in_whatever_order_claims_come_the_first_with_the_latest_time_is_right(

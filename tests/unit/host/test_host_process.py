@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 import msgpack
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastun import codec, ending
@@ -296,7 +296,7 @@ def test_a_message_is_read_from_no_file_but_one_in_memory(kind: str) -> None:
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(raw))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings().max_examples * 2 // 5)
 def test_no_bytes_are_taken_for_a_request(content: bytes) -> None:
     with host_process() as (end, pid, reader):
         end.send(content or b"\0")

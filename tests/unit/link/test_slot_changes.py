@@ -126,9 +126,8 @@ def together(known: dict[str, Peer], changes: dict[str, Any]) -> dict[str, Peer]
 
 @pytest.mark.usefixtures("few_slots")
 @settings(
-    max_examples=300,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=3 * settings().max_examples,
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture],
 )
 @given(
     steps=st.lists(

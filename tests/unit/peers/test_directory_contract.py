@@ -128,7 +128,8 @@ def take(directory: PeerDirectory, step: tuple[Any, ...]) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=settings().max_examples // 4,
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture],
 )
 @given(steps=st.lists(st.tuples(STEPS, st.booleans()), max_size=8))
 def test_steps_have_the_effect_that_a_table_in_memory_would_have(

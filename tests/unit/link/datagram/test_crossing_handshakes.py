@@ -250,7 +250,11 @@ def test_handshakes_that_cross_in_any_order_leave_an_initiator(
 @pytest.mark.slow
 @given(st.lists(st.integers(0, 59), max_size=30), st.lists(st.booleans(), max_size=20))
 @hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=hypothesis_settings().max_examples * 3 // 5,
+    suppress_health_check=[
+        *hypothesis_settings().suppress_health_check,
+        HealthCheck.function_scoped_fixture,
+    ],
 )
 def test_handshakes_that_cross_and_are_lost_leave_a_tunnel(
     now: SimpleNamespace, order: list[int], losses: list[bool]
