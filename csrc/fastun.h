@@ -210,13 +210,14 @@ enum event_kind {
     EVENT_CONFIRMED,  /* the first data came under the receiving key `index` */
     EVENT_NO_SESSION, /* a packet for a peer on UDP has no session to go through */
     EVENT_TOO_LONG,   /* a datagram did not fit the path's MTU */
-    EVENT_OFFLOAD,    /* the kernel refuses this peer's offload_kind `index`; `error` 0: no more */
+    EVENT_REFUSAL,    /* the kernel refuses this peer's refusal_kind `index`; `error` 0: no more */
 };
 
-enum offload_kind {
-    OFFLOAD_TRAINS,     /* UDP_SEGMENT: many datagrams in one call */
-    OFFLOAD_TCP_GROUPS, /* the peer's packets, written to the device as one super-packet */
-    OFFLOAD_UDP_GROUPS,
+enum refusal_kind {
+    REFUSED_TRAINS,     /* UDP_SEGMENT: many datagrams in one call */
+    REFUSED_TCP_GROUPS, /* the peer's packets, written to the device as one super-packet */
+    REFUSED_UDP_GROUPS,
+    REFUSED_DATAGRAMS, /* what is sent to the peer on UDP: it is lost */
 };
 
 enum {

@@ -85,7 +85,7 @@ static enum step report_news(struct tun_writer *writer) {
     while (!writer->groups[i / 2][i % 2].is_news)
         i++;
     return loop_report_news(&writer->loop, i / 2, 0, &writer->groups[i / 2][i % 2],
-                            i % 2 == 0 ? OFFLOAD_TCP_GROUPS : OFFLOAD_UDP_GROUPS);
+                            i % 2 == 0 ? REFUSED_TCP_GROUPS : REFUSED_UDP_GROUPS);
 }
 
 /* -- life -------------------------------------------------------------------------------------- */

@@ -98,10 +98,10 @@ void loop_note_news(struct loop *loop, struct refusals *refusals) {
 }
 
 enum step loop_report_news(struct loop *loop, unsigned slot, uint32_t link_id,
-                           struct refusals *refusals, enum offload_kind kind) {
+                           struct refusals *refusals, enum refusal_kind kind) {
     loop_note_news(loop, refusals);
     loop->event.index = kind;
-    return loop_report(loop, slot, link_id, EVENT_OFFLOAD,
+    return loop_report(loop, slot, link_id, EVENT_REFUSAL,
                        refusals->off_until_ns != 0 ? refusals->error : 0);
 }
 

@@ -107,7 +107,7 @@ enum step loop_report(struct loop *loop, unsigned slot, uint32_t link_id, enum e
 /* Writers: an offload was turned off or on for a peer; loop_report_news reports one of them. */
 void loop_note_news(struct loop *loop, struct refusals *refusals);
 enum step loop_report_news(struct loop *loop, unsigned slot, uint32_t link_id,
-                           struct refusals *refusals, enum offload_kind kind);
+                           struct refusals *refusals, enum refusal_kind kind);
 
 uint64_t clock_now_ns(void);
 uint64_t clock_boottime_ns(void);

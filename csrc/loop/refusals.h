@@ -1,5 +1,5 @@
-/* refusals: an offload that the kernel may refuse, that has a slower substitute, and that is
- * retried after a while.
+/* refusals: what the kernel may refuse. Most are of an offload, which has a slower substitute and is
+ * retried after a while; of datagrams, which have none, they only say when that began and ended.
  *
  * One for each peer and kind, so that refusals affect that peer alone. A refusal counts only if the
  * substitute then works; otherwise the cause is another. `n_max` refusals in a row turn the offload

@@ -31,7 +31,7 @@ static void send_in_fragments(struct link_writer *writer, struct trains *trains,
 static void send_one_by_one(struct link_writer *writer, const struct trains *trains,
                             const struct train *train);
 static void account_sent(struct link_writer *writer, const struct trains *trains,
-                         const struct train *train, uint32_t n_failed, enum stats_drop reason);
+                         const struct train *train, uint32_t n_failed, int error);
 
 int datagram_writer_adopt(const struct loop_socket *where) {
     return datagram_set_may_fragment(where, false);
@@ -162,7 +162,7 @@ static enum step send_some(struct link_writer *writer, struct trains *trains, in
         pace_accepted();
     for (int i = 0; i < n_sent; i++) {
         note_train_taken(writer, &left[i]);
-        account_sent(writer, trains, &left[i], 0, N_DROPS);
+        account_sent(writer, trains, &left[i], 0, 0);
     }
     if (n_sent < 0 && (errno == EAGAIN || errno == EINTR)) {
         bool is_full = errno == EAGAIN; /* the network device has no room; it will */
@@ -189,16 +189,6 @@ static void note_train_refused(struct link_writer *writer, const struct train *t
     stats_add(&writer->loop.stats->counters[COUNTER_refused_offloads], 1);
     if (refusals_add(refusals, TRAINS_REFUSED_MAX, error, clock_now_ns()))
         loop_note_news(&writer->loop, refusals);
-}
-
-static enum stats_drop failure_reason(struct link_writer *writer, struct writer_link *link,
-                                      int error) {
-    if (error == ENETUNREACH || error == EHOSTUNREACH)
-        return DROP_link_writer_no_route;
-    if (error != EMSGSIZE)
-        return DROP_link_writer_not_sent;
-    link_writer_note_too_long(writer, link);
-    return DROP_link_writer_emsgsize;
 }
 
 /* Sends each datagram of the train by itself. Returns how many were refused; *error is why. */
@@ -239,8 +229,7 @@ static void send_refused(struct link_writer *writer, struct trains *trains,
         note_train_taken(writer, train);
     else if (n_failed == 0 && train->n_segments > 1 && may_be_the_offload(refused))
         note_train_refused(writer, train, refused);
-    account_sent(writer, trains, train, n_failed,
-                 n_failed > 0 ? failure_reason(writer, train->link, error) : N_DROPS);
+    account_sent(writer, trains, train, n_failed, error);
 }
 
 /* -- one by one, and in fragments -------------------------------------------------------------- */
@@ -249,8 +238,7 @@ static void send_one_by_one(struct link_writer *writer, const struct trains *tra
                             const struct train *train) {
     int error = 0;
     uint32_t n_failed = send_datagrams(writer, trains, train, &error);
-    account_sent(writer, trains, train, n_failed,
-                 n_failed > 0 ? failure_reason(writer, train->link, error) : N_DROPS);
+    account_sent(writer, trains, train, n_failed, error);
 }
 
 /* One call for all, if each fits the device: then only a router may have to fragment them. */
@@ -272,7 +260,7 @@ static void send_in_fragments(struct link_writer *writer, struct trains *trains,
     const struct loop_socket *where = datagram_socket(writer, train->link);
     datagram_set_may_fragment(where, true);
     if (send_whole(writer, trains, train))
-        account_sent(writer, trains, train, 0, N_DROPS);
+        account_sent(writer, trains, train, 0, 0);
     else
         send_one_by_one(writer, trains, train);
     datagram_set_may_fragment(where, false);
@@ -280,10 +268,39 @@ static void send_in_fragments(struct link_writer *writer, struct trains *trains,
 
 /* -- counting ---------------------------------------------------------------------------------- */
 
-/* Of the train's datagrams, `n_failed` did not go out. */
+static enum stats_drop failure_reason(struct link_writer *writer, struct writer_link *link,
+                                      int error) {
+    if (error == ENETUNREACH || error == EHOSTUNREACH)
+        return DROP_link_writer_no_route;
+    if (error != EMSGSIZE)
+        return DROP_link_writer_not_sent;
+    link_writer_note_too_long(writer, link);
+    return DROP_link_writer_emsgsize;
+}
+
+/* A refusal that goes by what is in a datagram (a firewall's rule) comes and goes with every burst; so
+ * it has ended when none came for a while. */
+static void note_refused(struct link_writer *writer, struct writer_link *link, int error,
+                         uint64_t now_ns) {
+    if (refusals_add(&link->datagrams, 1, error, now_ns))
+        loop_note_news(&writer->loop, &link->datagrams);
+}
+
+static void note_accepted(struct link_writer *writer, struct writer_link *link, uint64_t now_ns) {
+    struct refusals *refusals = &link->datagrams;
+    if (refusals->off_until_ns != 0 && !refusals_is_off(refusals, now_ns) && refusals_end(refusals))
+        loop_note_news(&writer->loop, refusals);
+}
+
+/* Of the train's datagrams, `n_failed` did not go out, because of `error`. */
 static void account_sent(struct link_writer *writer, const struct trains *trains,
-                         const struct train *train, uint32_t n_failed, enum stats_drop reason) {
+                         const struct train *train, uint32_t n_failed, int error) {
     uint64_t now_ns = clock_now_ns();
+    enum stats_drop reason = n_failed > 0 ? failure_reason(writer, train->link, error) : N_DROPS;
+    if (reason == DROP_link_writer_not_sent)
+        note_refused(writer, train->link, error, now_ns);
+    else if (n_failed == 0)
+        note_accepted(writer, train->link, now_ns);
     for (int i = train->first; i < train->first + train->n_records; i++) {
         const struct ring_view *record = trains->records[i];
         uint32_t n_lost = train_count_lost(record, &n_failed);

@@ -34,10 +34,15 @@ enum step link_writer_report(struct link_writer *writer) {
             continue;
         if (writer->n_broken > 0 && link->broken != 0)
             return report_broken(writer, link);
-        if (writer->n_broken == 0 && writer->n_too_long > 0 && link->is_too_long)
+        if (writer->n_broken == 0 && link->is_too_long)
             return report_too_long(writer, link);
-        if (writer->n_broken == 0 && writer->n_too_long == 0 && link->trains.is_news)
-            return loop_report_news(&writer->loop, slot, link->id, &link->trains, OFFLOAD_TRAINS);
+        if (writer->n_broken > 0 || writer->n_too_long > 0)
+            continue;
+        if (link->trains.is_news)
+            return loop_report_news(&writer->loop, slot, link->id, &link->trains, REFUSED_TRAINS);
+        if (link->datagrams.is_news)
+            return loop_report_news(&writer->loop, slot, link->id, &link->datagrams,
+                                    REFUSED_DATAGRAMS);
     }
     return STEP_MORE;
 }

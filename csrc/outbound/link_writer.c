@@ -328,7 +328,7 @@ void link_writer_detach(struct link_writer *writer, unsigned slot) {
     stream_forget(writer, link);
     writer->n_broken -= link->broken != 0;
     writer->n_too_long -= link->is_too_long;
-    writer->loop.n_news -= link->trains.is_news;
+    writer->loop.n_news -= link->trains.is_news + link->datagrams.is_news;
     if (link->fd >= 0)
         loop_unwatch(&writer->loop, link->fd);
     link_queue_free(&link->queue);

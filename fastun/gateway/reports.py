@@ -21,8 +21,8 @@ from fastun.lane.messages import (
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
-    OffloadChanged,
     PathTooNarrow,
+    RefusalChanged,
     SessionWanted,
     StreamHandshakeCame,
     ToGateway,
@@ -32,13 +32,13 @@ from fastun.lane.messages import (
 from fastun.lane.ways import WaysSet
 from fastun.lane.worker_process import WorkerProcess
 from fastun.link.datagram.sessions import DatagramSessions
-from fastun.link.offload_log import OffloadLog
+from fastun.link.kernel_refusals import KernelRefusals
 from fastun.link.peer_slots import PeerSlots
 from fastun.link.push_updates import PushUpdates
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import WORKER_DIED, LinkTable
 from fastun.native import UdpAddress
-from fastun.native.loop import OffloadKind
+from fastun.native.loop import RefusalKind
 
 if TYPE_CHECKING:
     from fastun.link.draining import Draining
@@ -54,7 +54,7 @@ SENDERS: Final[dict[type[ToGateway], tuple[str, ...]]] = {
     ControlCame: ("link-reader",),
     SessionWanted: ("tun-reader",),
     PathTooNarrow: ("link-writer",),
-    OffloadChanged: ("link-writer", "tun-writer"),
+    RefusalChanged: ("link-writer", "tun-writer"),
     LinkEnded: ("link-reader", "link-writer", "tun-reader"),  # whoever gets its socket
     DeviceGone: ("tun-reader", "tun-writer"),
     WaysSet: ("tun-reader",),
@@ -62,7 +62,7 @@ SENDERS: Final[dict[type[ToGateway], tuple[str, ...]]] = {
 
 REASON_CHARS_MAX: Final = 200
 
-_OFFLOAD_KINDS: Final = frozenset(map(int, OffloadKind))
+_REFUSAL_KINDS: Final = frozenset(map(int, RefusalKind))
 
 
 class Interface(NamedTuple):
@@ -106,7 +106,7 @@ class Reports:
         self._datagrams = None if sessions is None else sessions.datagrams
         self._on_link_writer_death = on_link_writer_death
         self.on_failure = on_failure
-        self._offloads = OffloadLog()
+        self._refusals = KernelRefusals()
         self._handle = self.handle  # bound once: binding costs more than the call
         self._log = log.get("gateway")
 
@@ -184,12 +184,13 @@ class Reports:
         self.on_failure(RuntimeFailure(tun.deleted(self._interface.name, _cut(message.reason))))
 
     @handle.register
-    def _offload_changed(self, message: OffloadChanged) -> None:
+    def _refusal_changed(self, message: RefusalChanged) -> None:
         slotted = self._peer_slots.by_slot.get(message.slot)
-        if message.kind not in _OFFLOAD_KINDS:
+        if message.kind not in _REFUSAL_KINDS:
             raise UnexpectedMessage
         if slotted is not None:
-            self._offloads.note(message.slot, slotted.peer.name, message.kind, message.error)
+            kind = RefusalKind(message.kind)
+            self._refusals.note(message.slot, slotted.peer.name, kind, message.error)
 
     # -- messages of the wireguard wire -------------------------------------------------------
 

@@ -10,8 +10,8 @@ from fastun.lane.messages import (
     ControlCame,
     KeyConfirmed,
     LinkEnded,
-    OffloadChanged,
     PathTooNarrow,
+    RefusalChanged,
     SessionWanted,
     StreamHandshakeCame,
     ToGateway,
@@ -33,7 +33,7 @@ MESSAGES: Final[dict[EventKind, Callable[[Event], ToGateway]]] = {
     EventKind.CONTROL: lambda event: ControlCame(event.slot, event.index, event.message),
     EventKind.NO_SESSION: lambda event: SessionWanted(event.slot),
     EventKind.TOO_LONG: lambda event: PathTooNarrow(event.slot),
-    EventKind.OFFLOAD: lambda event: OffloadChanged(event.slot, event.index, event.error),
+    EventKind.REFUSAL: lambda event: RefusalChanged(event.slot, event.index, event.error),
     EventKind.CONFIRMED: lambda event: KeyConfirmed(event.slot, event.link_id, event.index),
     EventKind.LINK_CLOSED: lambda event: LinkEnded(event.slot, event.link_id, CLOSED_BY_PEER),
     EventKind.LINK_FAULT: lambda event: LinkEnded(

@@ -326,10 +326,10 @@ class PathTooNarrow(ToGateway, frozen=True, tag="path-too-narrow"):
     slot: int
 
 
-class OffloadChanged(ToGateway, frozen=True, tag="offload-changed"):
-    """The kernel refuses an offload for the peer, because of ``error``; "": accepted again.
+class RefusalChanged(ToGateway, frozen=True, tag="refusal-changed"):
+    """The kernel refuses something for the peer, because of ``error``; "": accepted again.
 
-    ``kind`` is ``enum offload_kind`` of csrc/fastun.h.
+    ``kind`` is ``enum refusal_kind`` of csrc/fastun.h.
     """
 
     slot: int

@@ -38,5 +38,5 @@ Why a peer cannot connect:
     refusals             handshakes that were refused; last_error: of each peer
     address_turns        peers that are heard from two addresses in turns: one key on two hosts
     source_limits        what counts as one source, and how often it may come
-    offload_log          offloads that the kernel refuses
+    kernel_refusals      says what the kernel refuses to send
 """

@@ -37,22 +37,23 @@ class EventKind(IntEnum):
     CONFIRMED = lib.EVENT_CONFIRMED
     NO_SESSION = lib.EVENT_NO_SESSION
     TOO_LONG = lib.EVENT_TOO_LONG
-    OFFLOAD = lib.EVENT_OFFLOAD
+    REFUSAL = lib.EVENT_REFUSAL
 
 
-class OffloadKind(IntEnum):
-    """What the kernel may refuse for a peer: ``enum offload_kind`` of csrc/fastun.h."""
+class RefusalKind(IntEnum):
+    """What the kernel may refuse for a peer: ``enum refusal_kind`` of csrc/fastun.h."""
 
-    TRAINS = lib.OFFLOAD_TRAINS
-    TCP_GROUPS = lib.OFFLOAD_TCP_GROUPS
-    UDP_GROUPS = lib.OFFLOAD_UDP_GROUPS
+    TRAINS = lib.REFUSED_TRAINS
+    TCP_GROUPS = lib.REFUSED_TCP_GROUPS
+    UDP_GROUPS = lib.REFUSED_UDP_GROUPS
+    DATAGRAMS = lib.REFUSED_DATAGRAMS
 
 
 class Event(msgspec.Struct, frozen=True):
     """What a loop returned for.
 
     ``message`` is a handshake's or a control message, ``index`` the session's of a confirmation or
-    a control message or an OffloadKind, ``endpoint`` the packed UdpAddress that a datagram came
+    a control message or a RefusalKind, ``endpoint`` the packed UdpAddress that a datagram came
     from. ``error`` is "" where there is none.
     """
 

@@ -166,9 +166,9 @@ static void a_frame_with_an_offload_header_goes_as_it_is(void) {
     stand_in_close(&stand_in);
 }
 
-static void check_event(struct stand_in *stand_in, enum offload_kind kind, int error) {
+static void check_event(struct stand_in *stand_in, enum refusal_kind kind, int error) {
     const struct loop_event *event = loop_event(stand_in->writer.worker.loop);
-    CHECK_EQUAL(event->kind, EVENT_OFFLOAD);
+    CHECK_EQUAL(event->kind, EVENT_REFUSAL);
     CHECK_EQUAL(event->slot, 0);
     CHECK_EQUAL(event->index, kind);
     CHECK_EQUAL(event->error, error);
@@ -194,7 +194,7 @@ static void refused_super_packets_are_written_packet_by_packet_and_soon_no_more_
         CHECK_EQUAL(frame[VNET_LENGTH + 40], (uint8_t)i);
     }
     CHECK_EQUAL(worker_join(&stand_in.writer.worker), LOOP_EVENT);
-    check_event(&stand_in, OFFLOAD_TCP_GROUPS, EMSGSIZE);
+    check_event(&stand_in, REFUSED_TCP_GROUPS, EMSGSIZE);
     CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_writev), N_REFUSALS);
     CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_write), N_RUNS * N_EACH);
     CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_refused_offloads), N_REFUSALS);
@@ -275,7 +275,7 @@ static void what_is_refused_of_one_peer_costs_no_other_and_is_tried_again(void) 
     CHECK_EQUAL(pass_two(&stand_in, OTHERS, LOOP_DOORBELL), 0);
     refusals[0].off_until_ns = 1; /* its time has passed */
     CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_EVENT), 0);
-    check_event(&stand_in, OFFLOAD_TCP_GROUPS, 0);
+    check_event(&stand_in, REFUSED_TCP_GROUPS, 0);
     CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_DOORBELL), 0);
     stand_in_close(&stand_in);
 }

@@ -45,9 +45,9 @@ static bool send_train(unsigned slot) {
 
 static void check_event(size_t i, unsigned slot, int error) {
     CHECK_EQUAL(peers->n_events, i + 1);
-    CHECK_EQUAL(peers->events[i].kind, EVENT_OFFLOAD);
+    CHECK_EQUAL(peers->events[i].kind, EVENT_REFUSAL);
     CHECK_EQUAL(peers->events[i].slot, slot);
-    CHECK_EQUAL(peers->events[i].index, OFFLOAD_TRAINS);
+    CHECK_EQUAL(peers->events[i].index, REFUSED_TRAINS);
     CHECK_EQUAL(peers->events[i].error, error);
 }
 
@@ -202,6 +202,46 @@ static void what_does_not_go_out_singly_either_is_not_the_offloads_fault(void) {
     end();
 }
 
+/* One datagram to the peer, to an address without a port if `is_refused`. */
+static void send_one(unsigned slot, bool is_refused) {
+    const struct udp_address nowhere = {0};
+    struct peer_inbound *peer = &peers->lane.peers->by_link_reader[slot];
+    struct udp_address before;
+    uint64_t version = 0;
+    CHECK(peer_read_endpoint(peer, &version, &before));
+    if (is_refused)
+        peer_write_endpoint(peer, &nowhere);
+    datagrams_commit(slot, 1, 300, 300);
+    datagram_peers_run();
+    if (is_refused)
+        peer_write_endpoint(peer, &before);
+    else
+        CHECK_EQUAL(datagram_peer_receive_all(slot), 1);
+}
+
+static void
+datagrams_that_are_refused_are_reported_once_and_that_they_are_accepted_after_a_while(void) {
+    open_all();
+    struct refusals *refusals = &link_writer_of(peers->worker.loop)->links[0]->datagrams;
+    for (int i = 0; i < 3; i++) { /* some are, some are not */
+        send_one(0, true);
+        send_one(0, false);
+        send_one(1, false);
+    }
+    CHECK_EQUAL(peers->n_events, 1);
+    CHECK_EQUAL(peers->events[0].index, REFUSED_DATAGRAMS);
+    CHECK_EQUAL(peers->events[0].slot, 0);
+    CHECK(peers->events[0].error != 0);
+    refusals->off_until_ns = 1; /* its time has passed */
+    send_one(1, false);
+    CHECK_EQUAL(peers->n_events, 1);
+    send_one(0, false);
+    CHECK_EQUAL(peers->n_events, 2);
+    CHECK_EQUAL(peers->events[1].index, REFUSED_DATAGRAMS);
+    CHECK_EQUAL(peers->events[1].error, 0);
+    end();
+}
+
 static void news_of_a_link_that_is_gone_are_none(void) {
     open_all();
     trains_of(0)->n = MAX;
@@ -227,6 +267,7 @@ int main(void) {
     RUN(an_address_that_is_back_is_sent_from_again);
     RUN(our_address_is_not_blamed_for_a_fault_of_the_offload);
     RUN(what_does_not_go_out_singly_either_is_not_the_offloads_fault);
+    RUN(datagrams_that_are_refused_are_reported_once_and_that_they_are_accepted_after_a_while);
     RUN(news_of_a_link_that_is_gone_are_none);
     return EXIT_SUCCESS;
 }

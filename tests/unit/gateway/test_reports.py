@@ -17,9 +17,9 @@ from fastun.lane.messages import (
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
-    OffloadChanged,
     PathTooNarrow,
     Ready,
+    RefusalChanged,
     SessionWanted,
     StreamHandshakeCame,
     ToGateway,
@@ -43,7 +43,7 @@ SEALED_ONLY = [
 NO_FD = 2**20  # a device that is gone
 
 OWN_LANE, UNCONCERNED_LANE, STRANGE_LANE = range(3)
-UNREFUSED = OffloadChanged(1, 0, "x")
+UNREFUSED = RefusalChanged(1, 0, "x")
 OF_A_LINK = [LinkEnded(1, 7, "x"), StreamHandshakeCame(1, 7, b"x"), KeyConfirmed(1, 7, 3)]
 
 
@@ -168,7 +168,7 @@ def test_a_datagram_comes_with_its_address() -> None:
 
 def test_an_offload_of_a_peer_that_was_removed_meanwhile_is_passed_over() -> None:
     gateway = Gateway()
-    assert gateway.calls_of(OffloadChanged(2, 0, "Input/output error")) == []
+    assert gateway.calls_of(RefusalChanged(2, 0, "Input/output error")) == []
 
 
 # -- a worker's start and death ---------------------------------------------------------------
@@ -226,7 +226,7 @@ def test_a_dead_worker_of_another_lane_ends_the_streams_of_that_one() -> None:
 
 
 def forged() -> list[tuple[str, ToGateway]]:
-    messages = (*SEALED_ONLY, LinkEnded(1, 7, "x"), DeviceGone("x"), OffloadChanged(1, 0, "x"))
+    messages = (*SEALED_ONLY, LinkEnded(1, 7, "x"), DeviceGone("x"), RefusalChanged(1, 0, "x"))
     return [(role, each) for each in messages for role in ROLES if role not in SENDERS[type(each)]]
 
 
@@ -271,7 +271,7 @@ def test_only_the_link_reader_speaks_for_a_peer() -> None:
     ("role", "message"),
     [
         ("link-reader", UdpHandshakeCame(b"short", b"hello")),
-        ("tun-writer", OffloadChanged(1, 99, "no memory")),
+        ("tun-writer", RefusalChanged(1, 99, "no memory")),
     ],
 )
 def test_what_no_worker_reports_comes_to_nothing(role: str, message: ToGateway) -> None:

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from fastun import log
-from fastun.link.offload_log import QUIET_S, OffloadLog
-from fastun.native.loop import OffloadKind
+from fastun.link.kernel_refusals import QUIET_S, KernelRefusals
+from fastun.native.loop import RefusalKind
 
 
 def test_a_change_is_one_line_and_of_a_peer_not_often(
@@ -17,13 +17,13 @@ def test_a_change_is_one_line_and_of_a_peer_not_often(
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     log.configure("console", 0)
-    offloads = OffloadLog()
+    refusals = KernelRefusals()
 
-    def lines(slot: int, kind: OffloadKind, error: str) -> list[str]:
-        offloads.note(slot, f"peer{slot}", kind, error)
+    def lines(slot: int, kind: RefusalKind, error: str) -> list[str]:
+        refusals.note(slot, f"peer{slot}", kind, error)
         return capsys.readouterr().err.splitlines()
 
-    trains = OffloadKind.TRAINS
+    trains = RefusalKind.TRAINS
     (line,) = lines(1, trains, "Input/output error")
     assert "refuses UDP segmentation" in line
     assert "peer=peer1" in line
@@ -32,8 +32,11 @@ def test_a_change_is_one_line_and_of_a_peer_not_often(
     assert "accepts UDP segmentation" in line
     assert lines(1, trains, "Input/output error") == []  # it comes and goes
     assert lines(1, trains, "") == []
-    assert len(lines(1, OffloadKind.TCP_GROUPS, "Invalid argument")) == 1
+    assert len(lines(1, RefusalKind.TCP_GROUPS, "Invalid argument")) == 1
     assert len(lines(2, trains, "Input/output error")) == 1
+    (line,) = lines(2, RefusalKind.DATAGRAMS, "Operation not permitted")
+    assert "refuses datagrams to this peer" in line
+    assert "firewall" in line
     now[0] += QUIET_S
     assert len(lines(1, trains, "Input/output error")) == 1
     assert len(lines(1, trains, "")) == 1
