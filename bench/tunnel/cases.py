@@ -44,6 +44,8 @@ CASES: tuple[Case, ...] = (
     Case("fastun-tcp", "fastun, secure TCP", OURS, partial(fastun.start, wire="wireguard")),
     Case("fastun-udp", "fastun, secure UDP", OURS,
          partial(fastun.start, wire="wireguard", scheme="udp")),
+    Case("fastun-udp-tap", "fastun, secure UDP, TAP", OURS,
+         partial(fastun.start, wire="wireguard", scheme="udp", mode="tap")),
     Case("fastun-simpletun", "fastun, simpletun wire", OURS,
          partial(fastun.start, wire="simpletun")),
     Case("relay", "bare relay, TCP", BASELINE, relay.start, (relay.COMPILER,)),

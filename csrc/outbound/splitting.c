@@ -82,8 +82,10 @@ static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_l
     splitting->ecn = ecn_of_frame(reader->loop.mode, packet, frame->length);
     bool is_too_long =
         path_fit(reader, link, packet, gso_segment_length(&splitting->split, 0)) != FITS;
+    /* On a TAP device segments that are too long for the path are cut shorter, or go in halves. */
+    int n_datagrams = is_too_long ? 2 * splitting->n_packets : splitting->n_packets;
     splitting->is_whole = (reader->loop.mode == MODE_TAP || !is_too_long) &&
-                          whole_pieces_begin(reader, link, &vnet, arrival);
+                          whole_pieces_begin(reader, link, &vnet, arrival, n_datagrams);
     return splitting->is_whole ? N_DROPS : plan_segments(reader, link, &vnet, frame);
 }
 

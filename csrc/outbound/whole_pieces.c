@@ -33,13 +33,13 @@ static size_t padding_of(size_t whole, size_t slice) {
 }
 
 bool whole_pieces_begin(struct tun_reader *reader, const struct tun_reader_link *link,
-                        const struct vnet *vnet, const struct arrival *arrival) {
+                        const struct vnet *vnet, const struct arrival *arrival, int n_max) {
     struct splitting *splitting = reader->splitting;
     size_t slice = slice_of(link), whole = VNET_LENGTH + splitting->split.length;
     if (slice == 0 || whole > PIECE_WHOLE_MAX || !peer_takes(link, splitting, vnet))
         return false;
     int n = (int)((whole + slice - 1) / slice);
-    if (n > splitting->n_packets || n > PIECES_MAX ||
+    if (n > n_max || n > PIECES_MAX ||
         !piece_flows_may(&splitting->flows, (unsigned)arrival->slot, &splitting->split,
                          arrival->now_ns))
         return false;

@@ -119,6 +119,25 @@ static void a_super_packet_is_joined_to_the_very_frame_that_was_given(void) {
     check_wholes(MODE_TAP, AEAD_AES_256_GCM, PATH);
 }
 
+/* Of a device of 1500 bytes: the path takes fewer, and cut to it there would be more segments. */
+static void a_tap_devices_segments_may_be_too_long_for_the_path(void) {
+    size_t n_given = 0;
+    open_peer(MODE_TAP, AEAD_AES_256_GCM, PATH);
+    n_packets = n_pieces = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        struct super_packet_shape shape = tcp(MODE_TAP, 2 * 1448 + random_below(&noise, 62000));
+        shape.size = 1448;
+        give_super(&shape, 0);
+        sender_run();
+        CHECK_EQUAL(take_wholes(1), 1);
+        n_given += super_packet_n_segments(&given);
+        CHECK_EQUAL(n_packets, n_given);
+    }
+    CHECK(n_pieces >= n_given && n_pieces < n_given + 2 * (size_t)ROUNDS);
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    sender_close();
+}
+
 /* -- what is split ----------------------------------------------------------------------------- */
 
 /* How many pieces a super-packet of TCP with this sequence number makes. */
@@ -269,5 +288,6 @@ int main(void) {
     RUN(after_each_loss_a_flow_is_split_for_twice_as_long);
     RUN(pieces_of_one_whole_are_sealed_under_one_key);
     RUN(what_is_left_of_a_whole_whose_key_has_gone_is_counted);
+    RUN(a_tap_devices_segments_may_be_too_long_for_the_path);
     return EXIT_SUCCESS;
 }

@@ -25,6 +25,7 @@ def start(
     *,
     wire: str,
     scheme: Scheme = "tcp",
+    mode: str = "tun",
     program: Sequence[str] = (),
     options: Sequence[str] = (),
 ) -> None:
@@ -50,6 +51,7 @@ def start(
             *arguments,
             *options,
             wire=wire,
+            mode=mode,
             addresses=addresses,
             program=program,
         )
