@@ -95,8 +95,8 @@ class HostMonitor:
         self._have_rules_changed = True
         self._has_moved = False
         self._pending = Concern.OTHERS  # since the device was made
-        self._others_due = float("-inf")
-        self._looks = EachTick(LOOK_S)
+        self._looks, self._others = EachTick(LOOK_S), EachTick(_OTHERS_INTERVAL_S)
+        self._others_from_s = float("-inf")
         self._routes: tuple[object, frozenset[Network]] = (None, frozenset())
         self._log = log.get("device")
 
@@ -145,11 +145,13 @@ class HostMonitor:
         is_ours = Concern.OURS in self._pending
         if not self._may_repair(now, is_disturbed=is_ours):
             self._pending = Concern.NONE  # the quiet minute ends with a repair
-        elif is_ours or (self._pending and now >= self._others_due):
+        elif is_ours or (self._pending and self._may_see_to_others(now)):
             self._pending = Concern.NONE
             await self._repair(now)
-            took_s = time.monotonic() - now
-            self._others_due = now + max(_OTHERS_INTERVAL_S, took_s / _SHARE_MAX)
+            self._others_from_s = now + (time.monotonic() - now) / _SHARE_MAX
+
+    def _may_see_to_others(self, now: float) -> bool:
+        return now >= self._others_from_s and self._others.is_due()
 
     def _may_repair(self, now: float, *, is_disturbed: bool) -> bool:
         was_exceeded = self._limit.is_exceeded

@@ -74,7 +74,7 @@ def test_a_reload_that_failed_is_seen_until_one_succeeds(
     status = read_status(failed)
     assert status.reload_error == "gateway.toml: listen: unknown field"
     report._print([status], shows_all=False)  # noqa: SLF001 (the text of one)
-    assert "not reloaded: gateway.toml: listen: unknown field" in capsys.readouterr().out
+    assert "not reloaded: gateway.toml: listen: unknown field" in "".join(capsys.readouterr())
 
 
 def test_once_closed_no_view_is_taken_and_close_waits_for_one_that_is(gateway: Gateway) -> None:

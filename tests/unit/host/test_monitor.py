@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastun.host.condition import Condition
-from fastun.host.monitor import REPAIRS_MAX, WINDOW_S, RepairLimit, summary
+from fastun.host.monitor import LOOK_S, REPAIRS_MAX, WINDOW_S, HostMonitor, RepairLimit, summary
+from fastun.host.netlink.notices import Concern
 from fastun.host.wanted import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def repairs(limit: RepairLimit, *times: float) -> list[float]:
@@ -67,3 +77,46 @@ def test_a_device_that_is_down_is_the_first_fault_to_see_to() -> None:
     assert condition.fault() == "route 10.7.0.0/16 and 1 more of wg0 cannot be made again"
     condition.is_down = True
     assert condition.fault() == "wg0 is down; run 'ip link set wg0 up'"
+
+
+class Waiting(HostMonitor):
+    """One that lacks something that others have taken, at each look, on a clock of its own."""
+
+    def __init__(self) -> None:
+        device: Any = SimpleNamespace(name="wg0", condition=Condition("wg0"), forwarding=None)
+        super().__init__(device)
+        self.now_s, self.n_repairs = 1000.0, 0
+
+    def time(self) -> float:
+        return self.now_s
+
+    def step(self) -> None:
+        with (
+            mock.patch.object(asyncio, "get_running_loop", return_value=self),
+            mock.patch.object(asyncio, "to_thread", at_once),
+            mock.patch.object(time, "monotonic", self.time),
+        ):
+            asyncio.run(self._step(self.now_s))
+
+    def _look(self) -> Concern:
+        return Concern.OTHERS
+
+    async def _repair(self, now: float) -> None:
+        del now
+        self.n_repairs += 1
+
+
+async def at_once(function: Callable[[], object]) -> object:
+    return function()
+
+
+@given(st.lists(st.floats(-0.03, 0.2), max_size=40))
+def test_what_could_not_be_made_is_tried_at_each_look_that_comes_a_little_early_or_late(
+    offsets: list[float],
+) -> None:
+    monitor = Waiting()
+    monitor.step()
+    for n, offset_s in enumerate(offsets, start=1):
+        monitor.now_s = 1000.0 + n * LOOK_S + offset_s
+        monitor.step()
+        assert monitor.n_repairs == n + 1

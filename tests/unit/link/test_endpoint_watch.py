@@ -10,9 +10,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastun.lane.messages import BlockLink, LinkFormat
-from fastun.link.endpoint_watch import ALL_INTERVAL_S, CHANGED_INTERVAL_S, EndpointWatch
+from fastun.link.endpoint_watch import (
+    ALL_INTERVAL_S,
+    CHANGED_INTERVAL_S,
+    LOOK_INTERVAL_S,
+    EndpointWatch,
+)
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import LinkTable
 from fastun.native import Mode, UdpAddress, Wire
@@ -103,6 +110,23 @@ def test_changes_without_end_cost_one_look_a_second() -> None:
     in_a_loop(claim)
 
 
+@given(st.lists(st.floats(-0.05, 0.05), max_size=12))
+def test_no_change_waits_for_more_than_a_second_where_looks_come_a_little_early_or_late(
+    offsets: list[float],
+) -> None:
+    def claim() -> None:
+        watched = Watched()
+        waits = 0
+        for n, offset_s in enumerate(offsets, start=1):
+            n_asked = len(watched.routes.asked)
+            watched.routes.have_come = True
+            watched.look(100.0 + n * LOOK_INTERVAL_S + offset_s - watched.now_s)
+            waits = 0 if len(watched.routes.asked) > n_asked else waits + 1
+            assert (waits + 1) * LOOK_INTERVAL_S <= CHANGED_INTERVAL_S
+
+    in_a_loop(claim)
+
+
 def test_all_are_looked_at_now_and_then_and_a_peer_that_moved_at_once() -> None:
     def claim() -> None:
         watched = Watched()
@@ -170,9 +194,9 @@ def test_routes_are_asked_once_to_make_way_before_there_is_a_warning(
     capsys.readouterr()
     watched.routes.to[HOST] = DEVICE
     assert watched.look(ALL_INTERVAL_S) == [BlockLink(0, is_blocked=True)]
-    assert capsys.readouterr().out == ""
+    assert not "".join(capsys.readouterr())
     assert watched.look(0.5) == []
-    assert "leads into the tunnel itself" in capsys.readouterr().out
+    assert "leads into the tunnel itself" in "".join(capsys.readouterr())
     assert asked == [{ip_address(HOST)}]
 
 
