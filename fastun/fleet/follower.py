@@ -113,7 +113,8 @@ class Follower:
                 self._send(elsewhere)
             looked_s = time.monotonic()
             if not self._is_notified:  # else it came with an answer, and nothing is to be read
-                self._wait(LOOK_S, directory.connection.fileno())
+                left_s = self._part_due_s - time.monotonic()
+                self._wait(left_s, directory.connection.fileno())
             apart_s = max(APART_S, looked_s - began_s)
             self._wait(apart_s - (time.monotonic() - looked_s), None)
 

@@ -258,19 +258,20 @@ class KillSwitch:
             self._warn(self._fault)
             return False
         filter_ = Filter(0, lambda: (self._name,), lambda: ())
-        looked_s = float("-inf")
+        due_s, left_s = float("-inf"), LOOK_S
         with notices:
             while self._is_on:
-                await notices.wait(LOOK_S)
+                await notices.wait(left_s)
                 concern = notices.read(filter_.concern)
                 is_restored = False
-                if Concern.TABLE in concern or time.monotonic() - looked_s >= LOOK_S:
-                    looked_s = time.monotonic()
+                if Concern.TABLE in concern or time.monotonic() >= due_s:
+                    due_s = time.monotonic() + LOOK_S
                     is_restored = await asyncio.to_thread(self._look)
                 elif concern:
                     await asyncio.to_thread(self._change)
                 on_step()
                 await asyncio.sleep(PAUSE_S if is_restored else GATHER_S)
+                left_s = max(0.0, due_s - time.monotonic())
         return True
 
     def _look(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -13,10 +16,12 @@ from fastun import log
 from fastun.config.settings import ConnectSettings, Options, load
 from fastun.errors import RuntimeFailure
 from fastun.host import programs
+from fastun.host.firewall import kill_switch as module
 from fastun.host.firewall import kill_switch_found, local_networks
 from fastun.host.firewall.kill_switch import KillSwitch
 from fastun.host.firewall.kill_switch_rules import LocalNetwork
 from fastun.host.journal.journal import Journal
+from fastun.host.netlink.notices import Concern
 from fastun.host.programs import ProgramRefused
 from fastun.host.routing.outer_addresses import OuterEndpoint
 from fastun.host.wanted import Wanted
@@ -247,3 +252,42 @@ def test_one_that_is_refused_is_not_on(host: Host, tmp_path: Path) -> None:
                 switch.turn(settings_for("on"), frozenset(), Wanted(mtu=1))
             assert not switch.is_on
             assert TABLE not in host.tables
+
+
+class Reports(contextlib.nullcontext[None]):
+    """One of no concern comes whenever somebody waits; how long he would have waited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_s: list[float] = []
+        self.are_many = asyncio.Event()
+
+    async def wait(self, left_s: float) -> bool:
+        self.left_s.append(left_s)
+        if len(self.left_s) > 5:
+            self.are_many.set()
+        await asyncio.sleep(0.002)
+        return True
+
+    def read(self, _: object) -> Concern:
+        return Concern.OTHERS
+
+
+def test_reports_in_between_do_not_put_off_the_look_at_what_nothing_reports(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def claim() -> None:
+        reports = Reports()
+        monkeypatch.setattr(module, "Notices", lambda: reports)
+        with kill_switch("on", tmp_path) as switch:
+            task = asyncio.create_task(switch.run())
+            await reports.are_many.wait()
+            task.cancel()
+        first, *rest = reports.left_s
+        assert first == module.LOOK_S
+        assert all(after < before for before, after in itertools.pairwise(rest)), rest
+
+    monkeypatch.setattr(module, "GATHER_S", 0.0)
+    monkeypatch.setattr(module, "PAUSE_S", 0.0)
+    asyncio.run(claim())
+    assert host.n_runs
