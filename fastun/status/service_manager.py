@@ -126,7 +126,7 @@ class ServiceManager:
             if self.watchdog_s and not now.not_healthy():
                 self.say("WATCHDOG=1")
             self.status(_line(gateway, now))
-            await PACE.next_look(every_s)
+            await PACE.next_look(every_s, every_s)  # in the quiet as often: one is waiting for it
 
 
 def _line(gateway: Gateway, health: Health) -> str:
