@@ -197,6 +197,7 @@ INBOUND = Row(
             "Drops or errors: the host's own network stack is overloaded, or refuses the packets.",
             (
                 (rate("fastun_device_receive_packets_total"), "frames"),
+                (rate("fastun_icmp_answers_total"), "of these, ICMP errors of fastun"),
                 (rate("fastun_device_receive_drop_total"), "dropped"),
                 (rate("fastun_device_receive_errors_total"), "errors"),
             ),

@@ -30,7 +30,10 @@ bool answer_sender(struct tun_reader *reader, enum answer_kind kind, unsigned sl
     if (length == 0 || !answer_limit_allows(&reader->answers, kind, packet,
                                             answer_origin(reader, frame), slot, clock_now_ns()))
         return false;
-    return write(reader->loop.device_fd, bytes, VNET_LENGTH + length) > 0;
+    if (write(reader->loop.device_fd, bytes, VNET_LENGTH + length) < 0)
+        return false;
+    stats_add(&reader->loop.stats->counters[COUNTER_answers], 1);
+    return true;
 }
 
 int answer_origin(const struct tun_reader *reader, const struct frame *frame) {

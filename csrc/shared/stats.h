@@ -36,7 +36,8 @@
     X(switched)         /* link-reader: packets for other peers, not for the device */             \
     X(in_place)         /* readers: packets that they gave out themselves, their writer asleep */  \
     X(mac_moves) /* addresses that were seen behind another peer, or no longer behind one */       \
-    X(crossed)   /* tun-reader: packets for another lane, which takes them in again */
+    X(crossed)   /* tun-reader: packets for another lane, which takes them in again */             \
+    X(answers)   /* tun-reader: ICMP errors that it wrote to the device */
 
 #define STATS_CALLS(X)                                                                             \
     X(read)                                                                                        \

@@ -107,12 +107,20 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         readings.of_roles(readings.READERS, "ecn_marked"),
     ),
     Family(
+        "fastun_icmp_answers_total",
+        "counter",
+        (),
+        "ICMP errors that fastun wrote to the device for packets that it dropped: no peer has the "
+        "destination, the peer has no session, or the packet is too long for the path.",
+        readings.summed("answers"),
+    ),
+    Family(
         "fastun_switched_packets_total",
         "counter",
         (),
         "Packets that came from one peer of a TAP device for others. The link-reader took them in; "
         "the tun-reader takes them in again, a copy for each peer.",
-        readings.of_switch("switched"),
+        readings.summed("switched"),
     ),
     Family(
         "fastun_crossed_packets_total",
@@ -128,7 +136,7 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         (),
         "How often an Ethernet address was seen behind another peer than before. Many: a loop, or "
         "two hosts with one address.",
-        readings.of_switch("mac_moves"),
+        readings.summed("mac_moves"),
     ),
     Family(
         "fastun_worker_cpu_seconds_total",

@@ -245,8 +245,8 @@ def log_lines_dropped(_: Source) -> Samples:
         yield (reason,), n_lines
 
 
-def of_switch(name: str) -> Read:
-    """Return what reads one of native.COUNTERS of the switch, over all lanes."""
+def summed(name: str) -> Read:
+    """Return what reads the sum of one of native.COUNTERS over all workers."""
 
     def read(source: Source) -> Samples:
         workers = [worker for _, worker in source.gateway.workers()]
