@@ -52,6 +52,8 @@ _MEANT: Final = {
     "25P03": "a change has waited for too long, and was undone; try again",
 }
 
+_UNCERTAIN: Final = "the answer was lost, so the change may have been made; see 'fastun peer list'"
+
 
 def load() -> None:
     """Load the library, for a user who may not read where it is (as_owner.py)."""
@@ -83,6 +85,8 @@ def connect(url: str) -> psycopg.Connection[Any]:
                 f"SET lock_timeout = '{LOCK_LIMIT_S}s';"
                 f"SET idle_in_transaction_session_timeout = '{STATEMENT_LIMIT_S}s';"
                 "SET search_path = fastun;"
+                # Else who has waited for a lock would see things as they were before.
+                "SET default_transaction_isolation = 'read committed';"
                 "SET jit = off"  # half a second, where the planner has no statistics yet
             )
             undo.pop_all()
@@ -124,8 +128,11 @@ def _kind() -> type[psycopg.Connection[Any]]:
 
 
 @contextlib.contextmanager
-def explained(url: str) -> Iterator[None]:
-    """Turn what PostgreSQL and libpq say into one line of RuntimeFailure."""
+def explained(url: str, *, is_commit: bool = False) -> Iterator[None]:
+    """Turn what PostgreSQL and libpq say into one line of RuntimeFailure.
+
+    `is_commit`: the answer that is waited for says whether a change was made.
+    """
     import psycopg  # noqa: PLC0415 (for a fleet alone)
 
     try:
@@ -133,7 +140,8 @@ def explained(url: str) -> Iterator[None]:
     except FastunError:
         raise
     except psycopg.Error as error:
-        raise RuntimeFailure(f"{shown(url)}: {_explain(error)}") from None
+        why = _UNCERTAIN if is_commit and _is_uncertain(error) else _explain(error)
+        raise RuntimeFailure(f"{shown(url)}: {why}") from None
     except (ValueError, TypeError, IndexError, RecursionError):  # as the store in SQLite
         raise RuntimeFailure(f"{shown(url)}: damaged; restore it from a backup") from None
 
@@ -141,6 +149,13 @@ def explained(url: str) -> Iterator[None]:
 def shown(url: str) -> str:
     """Return the directory's name for people."""
     return f"directory {url}"
+
+
+def _is_uncertain(error: psycopg.Error) -> bool:
+    """Return whether the database may have done it: the connection has ended, or nothing came."""
+    return (
+        not error.sqlstate or error.sqlstate.startswith(("08", "57")) or error.sqlstate == "40003"
+    )
 
 
 def _explain(error: psycopg.Error) -> str:

@@ -63,8 +63,10 @@ class Follower:
         self._channel = channel
         self._now = Now(n_peers=self._looks.copied.n_peers)
         self._part_due_s = 0.0
-        self._announced: Server | None = None  # what the directory says of this gateway
+        self._server: Server | None = None  # what this gateway is
+        self._announced: Server | None = None  # and what the directory says of it
         self._announced_s = 0.0
+        self._again_s = _AGAIN_S[0]
         self._is_notified = False  # since the last look began
         self._presence = Presence(name)
         self._poll = select.poll()
@@ -72,45 +74,48 @@ class Follower:
 
     def run(self, is_to_end: Callable[[], bool] = lambda: False) -> None:
         """Follow until the gateway ends, or a connection is gone and ``is_to_end`` says so."""
-        again_s = _AGAIN_S[0]
         with contextlib.suppress(GatewayGone):
             while not is_to_end():
                 try:
                     with PostgresDirectory(self._url, self._store) as directory:
                         self._begin(directory)
-                        again_s = _AGAIN_S[0]
                         self._follow(directory)
                 except FastunError as error:
                     n_failures = self._now.n_failures + 1
                     self._say(error=str(error)[:1024], n_failures=n_failures)
-                self._wait(again_s * random.uniform(0.8, 1.2), None)  # noqa: S311 (no secret)
-                again_s = min(again_s * 2, _AGAIN_S[1])
+                self._wait(self._again_s * random.uniform(0.8, 1.2), None)  # noqa: S311 (no secret)
+                self._again_s = min(self._again_s * 2, _AGAIN_S[1])
             self._send(Ending())
 
     def _begin(self, directory: PostgresDirectory) -> None:
         """Look at all: what was missed without a connection, nothing has notified."""
-        server = self._store.server()
-        if server is not None:
-            directory.claim_key(server.public_key)
+        self._server = self._store.server()
+        if self._server is not None:
+            directory.claim_key(self._server.public_key)
         with explained(self._url):
             directory.connection.add_notify_handler(self._on_notice)
             directory.connection.execute(f"LISTEN {schema.CHANNEL}")
         self._announced = None
         self._part_due_s = time.monotonic() + LOOK_S
-        self._looks.begin(server)
+        self._looks.begin(self._server)
         self._presence.begin()
 
     def _follow(self, directory: PostgresDirectory) -> None:
-        """Raise FastunError when that is not possible any more, and GatewayGone."""
+        """Raise FastunError when that is not possible any more, and GatewayGone.
+
+        First what may be is read: a database that takes nothing more still says who was removed.
+        """
         while True:
             began_s = time.monotonic()
             self._is_notified = False
-            self._announce(directory)
             self._look(directory)
+            self._announce(directory)
             if self._presence.has_news:
                 self._presence.write(directory)
             for elsewhere in self._presence.read(directory):
                 self._send(elsewhere)
+            self._say(error="")
+            self._again_s = _AGAIN_S[0]
             looked_s = time.monotonic()
             if not self._is_notified:  # else it came with an answer, and nothing is to be read
                 left_s = self._part_due_s - time.monotonic()
@@ -122,6 +127,10 @@ class Follower:
         self._is_notified = True
 
     def _look(self, directory: PostgresDirectory) -> None:
+        server = self._store.server()
+        if server != self._server:  # a reload has changed it
+            self._server = server
+            self._looks.begin(server)
         is_changed = self._looks.look(directory)
         if is_changed:
             self._send(Changed())
@@ -132,7 +141,6 @@ class Follower:
                 self._send(Changed())
         left_out = self._looks.copied.left_out
         self._say(
-            error="",
             looked=time.time(),
             n_peers=self._looks.copied.n_peers,
             n_looks=self._now.n_looks + 1,
@@ -145,14 +153,11 @@ class Follower:
         )
 
     def _announce(self, directory: PostgresDirectory) -> None:
-        """Say what this gateway is, which a reload may have changed, and that it is there."""
-        server = self._store.server()
+        """Say what this gateway is, and that it is there."""
         is_due = time.monotonic() >= self._announced_s + _ANNOUNCE_S
-        if server is not None and (is_due or server != self._announced):
-            directory.announce(self._name, server)
-            if server != self._announced:
-                self._looks.begin(server)
-            self._announced, self._announced_s = server, time.monotonic()
+        if self._server is not None and (is_due or self._server != self._announced):
+            directory.announce(self._name, self._server)
+            self._announced, self._announced_s = self._server, time.monotonic()
 
     # -- the gateway ----------------------------------------------------------------------------
 

@@ -68,12 +68,13 @@ class PostgresDirectory(PeerDirectory):
 
     @contextlib.contextmanager
     def changes(self) -> Iterator[None]:  # noqa: D102 (PeerDirectory has it, here and below)
+        is_outermost = self._is_idle()
         with contextlib.ExitStack() as stack:
             with self._explained():
                 stack.enter_context(self.connection.transaction())
                 self.connection.execute("SELECT pg_advisory_xact_lock(%s)", (schema.CHANGE_LOCK,))
             yield  # what fails in there is the caller's
-            with self._explained():
+            with explained(self.url, is_commit=is_outermost):
                 stack.close()
 
     def version(self) -> int:  # noqa: D102
@@ -234,12 +235,14 @@ class PostgresDirectory(PeerDirectory):
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         """Change in the caller's transaction, or in one of its own."""
-        from psycopg.pq import TransactionStatus  # noqa: PLC0415 (for a fleet alone)
-
-        is_idle = self.connection.info.transaction_status == TransactionStatus.IDLE
-        own = self.changes() if is_idle else contextlib.nullcontext()
+        own = self.changes() if self._is_idle() else contextlib.nullcontext()
         with own, self._explained():
             yield
+
+    def _is_idle(self) -> bool:
+        from psycopg.pq import TransactionStatus  # noqa: PLC0415 (for a fleet alone)
+
+        return self.connection.info.transaction_status == TransactionStatus.IDLE
 
     def _rows(self, statement: str, *values: object) -> list[Any]:
         with self._explained():
