@@ -111,6 +111,15 @@ struct receiving_key *key_table_take_over(struct key_table *table, unsigned slot
     return has_mark ? key_table_add(table, slot, index) : NULL;
 }
 
+void key_table_forget_empty(struct key_table *table, struct receiving_key *key) {
+    unsigned at = 0;
+    if (!receiving_key_is_empty(key) || key->replay.next > 0)
+        return;
+    while (table->by_slot[key->slot][at] != key)
+        at++;
+    forget_at(table, key->slot, at);
+}
+
 void key_table_forget_slot(struct key_table *table, unsigned slot) {
     while (table->by_slot[slot][0] != NULL)
         forget_at(table, slot, 0);

@@ -35,6 +35,9 @@ struct receiving_key *key_table_add(struct key_table *table, unsigned slot, uint
 /* The same for a key that a predecessor has opened with, with what it has used up. NULL also where it
  * left no mark. */
 struct receiving_key *key_table_take_over(struct key_table *table, unsigned slot, uint32_t index);
+/* Forgets a key to which no cipher could be offered. One that opened something stays: its mark keeps
+ * that from being opened again. */
+void key_table_forget_empty(struct key_table *table, struct receiving_key *key);
 void key_table_forget_slot(struct key_table *table, unsigned slot);
 /* The peer's keys that are older than that of `index`, if it has that one, become outdated. */
 void key_table_outdate(struct key_table *table, unsigned slot, uint32_t index);

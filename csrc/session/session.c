@@ -52,6 +52,13 @@ int receiving_key_offer(struct receiving_key *receiving, enum aead aead,
     return receiving->keys[aead] != NULL || receiving->later[aead] != NULL ? 0 : -errno;
 }
 
+bool receiving_key_is_empty(const struct receiving_key *receiving) {
+    for (int aead = 0; aead < N_AEADS; aead++)
+        if (receiving->keys[aead] != NULL || receiving->later[aead] != NULL)
+            return false;
+    return true;
+}
+
 /* NULL: not offered; or no memory, and the next message tries again. */
 static struct aead_key *key_for(struct receiving_key *receiving, enum aead aead) {
     struct aead_key *key = receiving->keys[aead];

@@ -65,6 +65,8 @@ void receiving_key_free(struct receiving_key *receiving);
 /* Offers a cipher, with its own key, in place of the one that it may have had. Returns 0 or -errno. */
 int receiving_key_offer(struct receiving_key *receiving, enum aead aead,
                         const uint8_t key[AEAD_KEY_SIZE]);
+/* No cipher is offered. */
+bool receiving_key_is_empty(const struct receiving_key *receiving);
 /* Counters under `counter` are used up. */
 void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter);
 

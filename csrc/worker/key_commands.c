@@ -86,8 +86,10 @@ int key_add_for_receiving(struct loop *loop, unsigned slot, enum aead aead,
     if (receiving == NULL)
         return -EEXIST;
     int error = receiving_key_offer(receiving, aead, key);
-    if (error < 0)
+    if (error < 0) {
+        key_table_forget_empty(reader->keys, receiving);
         return error;
+    }
     receiving->expires_ns = expires_ns;
     if (counter > 0)
         receiving->is_confirmed = receiving->is_reported = true;

@@ -1,8 +1,11 @@
 /* The link-reader's keys on the sealed wire: which messages open, which keys are confirmed, which
  * go when there are too many; and handshake messages, which go up to the gateway. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "packet/byteorder.h"
@@ -155,6 +158,36 @@ static void forgotten_keys_open_nothing_and_a_new_one_does(void) {
     check_held(4, (const bool[]){0, false, false, false, true});
 }
 
+/* In front of libc's, which secret_memory.c calls of each new mapping for keys. */
+static bool is_memory_short;
+
+int madvise(void *address, size_t length, int advice) {
+    errno = ENOMEM;
+    return is_memory_short ? -1 : (int)syscall(SYS_madvise, address, length, advice);
+}
+
+static void keys_that_cannot_be_made_cost_no_other_its_place(void) {
+    static struct aead_key *others[4096]; /* all that there is room for */
+    uint8_t key[AEAD_KEY_SIZE];
+    sealing_key(key, KEY);
+    for (unsigned i = 0; i < 2; i++) {
+        size_t n = 0;
+        reader_open(aeads[i]);
+        is_memory_short = true;
+        while ((others[n] = aead_key_new(reader.aead, key)) != NULL)
+            CHECK(++n < 4096);
+        for (uint32_t index = 1; index <= 8; index++)
+            CHECK(key_add_for_receiving(reader.loop, SLOT, reader.aead, key, index, 0, UINT64_MAX) <
+                  0);
+        is_memory_short = false;
+        while (n > 0)
+            aead_key_free(others[--n]);
+        send_good(0);
+        check_counts(1, NO_DROP, 0);
+        reader_close();
+    }
+}
+
 static void keys_outlive_the_link(void) {
     struct link_format format = sealed_format(MODE_TUN, true);
     reader_open(AEAD_CHACHA20_POLY1305);
@@ -227,6 +260,7 @@ int main(void) {
     RUN(the_only_key_that_was_not_used_yet_stays);
     RUN(of_keys_that_were_all_used_the_oldest_goes);
     RUN(forgotten_keys_open_nothing_and_a_new_one_does);
+    RUN(keys_that_cannot_be_made_cost_no_other_its_place);
     RUN(keys_outlive_the_link);
     RUN(a_key_opens_until_it_expires);
     RUN(another_peers_key_does_not_open_on_this_link);
