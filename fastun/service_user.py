@@ -58,7 +58,7 @@ def give(made: int, directory: Path) -> None:
     owner, status = directory.stat().st_uid, os.fstat(made)
     if owner == 0 or (service := find()) is None or service.user != owner:
         return
-    if status.st_nlink == 1 or stat.S_ISDIR(status.st_mode):
+    if status.st_nlink <= 1 or stat.S_ISDIR(status.st_mode):
         os.fchown(made, *service)
 
 

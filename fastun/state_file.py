@@ -1,9 +1,11 @@
-"""Small files of the state directory: replaced as a whole, and read up to a limit."""
+"""Small files of the state directory: made or replaced as a whole, and read up to a limit."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 from pathlib import Path
 from typing import Protocol
 
@@ -77,3 +79,49 @@ def replace(path: Path, content: bytes, *, is_durable: bool = False) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def make(path: Path, content: bytes) -> None:
+    """Make a new durable file, for its owner only, whole or not at all.
+
+    It has no name before it is complete, so that a kill leaves nothing; where the file system has
+    no such files, a kill may leave one with another name. Raises OSError, FileExistsError where
+    there is a file already.
+    """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        made, temporary = _begin(path.name, directory)
+        try:
+            with os.fdopen(made, "wb") as file:
+                service_user.give(made, path.parent)
+                file.write(content)
+                file.flush()
+                os.fsync(made)
+                # Unlike a rename, a link never replaces what is there.
+                os.link(
+                    temporary or f"/proc/self/fd/{made}",
+                    path.name,
+                    src_dir_fd=directory,
+                    dst_dir_fd=directory,
+                    # The service that owns the directory could put a link in the other's place.
+                    follow_symlinks=temporary is None,
+                )
+        finally:
+            if temporary is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=directory)
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _begin(name: str, directory: int) -> tuple[int, str | None]:
+    """Return a new file's descriptor, and its name for the time being if it needs one."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    try:
+        return os.open(".", flags | os.O_TMPFILE, 0o600, dir_fd=directory), None
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):  # NFS, and old overlay file systems
+            raise
+    temporary = f".{name}.{secrets.token_hex(8)}"
+    return os.open(temporary, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory), temporary

@@ -319,6 +319,7 @@ def main() -> NoReturn:
     # Until the gateway has its own handlers: a request to stop is not a failure. SIGINT is click's.
     ending.handle(stop, (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP))
     streams.prepare()
+    os.umask(os.umask(0o022) | 0o022)  # others never may write to what is made
     exit_code, line = _called()
     if line:
         # What was given on the command line may be a key, in whatever option.

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
 import stat
 from typing import TYPE_CHECKING, Final
 
-from fastun import private_file, service_user
+from fastun import private_file, state_file
 from fastun.errors import ConfigError, RuntimeFailure, quote
 
 if TYPE_CHECKING:
@@ -125,17 +124,7 @@ def _make(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
         _upgrade(database)
         content = database.serialize()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            service_user.give(file.fileno(), path.parent)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename, it never replaces what is there
-    finally:
-        temporary.unlink(missing_ok=True)
+    state_file.make(path, content)
 
 
 def check_contents(database: sqlite3.Connection, path: Path) -> None:

@@ -16,7 +16,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastun import private_file, service_user
+from fastun import private_file, service_user, state_file
 from fastun.errors import ConfigError, RuntimeFailure, quote
 from fastun.native import secrets as secrets_in_c
 from fastun.native.secrets import Key, Secret
@@ -163,35 +163,11 @@ def store_private(path: Path, private: bytes) -> None:
     A key that is there already stays: to lose one loses every peer that knows it. ConfigError if
     there is one, RuntimeFailure if the file cannot be written; both name the path.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        try:
-            _write_durably(temporary, format_key(private) + "\n")
-            # Unlike a rename, a link never replaces what is there.
-            os.link(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_directory(path.parent)
+        state_file.make(path, f"{format_key(private)}\n".encode())
     except FileExistsError:
         raise ConfigError(
             f"key file {quote(str(path))} already exists; remove it first to replace the key"
         ) from None
     except OSError as error:
         raise RuntimeFailure(f"key file {quote(str(path))}: {error.strerror}") from None
-
-
-def _write_durably(path: Path, text: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
-        service_user.give(file.fileno(), path.parent)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

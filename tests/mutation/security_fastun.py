@@ -81,10 +81,6 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "            private_file.check(path, status, name)\n", ""),
         ("load_private", "a file is a file",
          "if not stat.S_ISREG(status.st_mode):", "if False:"),
-        ("_write_durably", "a key file is 0600",
-         "flags, 0o600", "flags, 0o644"),
-        ("store_private", "a key is never replaced",
-         "os.link(temporary, path)", "os.replace(temporary, path)"),
     ),
     *table(
         "unit/link/stream/test_half_open",
@@ -225,8 +221,13 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "if peer.name in names:", "if False:"),
         ("check_together", "two peers have no prefix in common",
          "            if owner != peer.name:\n                raise", "            if False:\n                raise"),
-        ("_make", "the peer file is private",
-         "os.open(temporary, flags, 0o600)", "os.open(temporary, flags, 0o644)"),
+    ),
+    *table(
+        "unit/test_state_file",
+        ("_begin", "a new key file is private",
+         "os.O_TMPFILE, 0o600", "os.O_TMPFILE, 0o644"),
+        ("_begin", "a new key file is private on any file system",
+         "os.O_EXCL, 0o600", "os.O_EXCL, 0o644"),
     ),
     *table(
         "unit/config/test_settings unit/config/test_document",

@@ -321,3 +321,12 @@ def test_debug_events_are_for_those_who_ask() -> None:
 def test_a_log_without_a_reader_does_not_stop_the_gateway() -> None:
     body = "os.close(2); " + EVENT.format(level="info") + "; print('still here')"
     assert with_gateway(body, "serve", *PLAIN).stdout == "still here\n"
+
+
+def test_no_directory_that_it_makes_is_for_others_to_write_to(tmp_path: Path) -> None:
+    """Also those above the state directory, whatever the umask."""
+    state = tmp_path / "a" / "b" / "state"
+    program = "import os; os.umask(0); from fastun.command.cli import main; main()"
+    execute("-c", program, "peer", "add", "x", "--state", str(state))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (state, *state.parents[:2])}
+    assert modes == {"state": 0o700, "b": 0o755, "a": 0o755}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun import service_user
 from fastun.errors import ConfigError, FastunError, RuntimeFailure
 from fastun.peers import store_file
 from fastun.peers.peer import Peer
@@ -43,11 +44,11 @@ def test_a_link_that_is_put_there_meanwhile_makes_no_file_elsewhere(
     state, elsewhere = tmp_path / "state", tmp_path / "nologin"
 
     def give(_: int, directory: Path) -> None:
-        (made,) = directory.iterdir()
-        made.unlink()
-        made.symlink_to(elsewhere)
+        for made in directory.iterdir():
+            made.unlink()
+        (directory / FILE_NAME).symlink_to(elsewhere)
 
-    monkeypatch.setattr(store_file.service_user, "give", give)
+    monkeypatch.setattr(service_user, "give", give)
     with pytest.raises(FastunError):
         PeerStore(state)
     assert not elsewhere.exists()
@@ -150,7 +151,7 @@ def test_a_start_that_is_killed_midway_leaves_no_file_by_that_name(
     class Killed(BaseException):
         pass
 
-    def killed(_: object, __: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         seen.append([path.name for path in tmp_path.iterdir()])
         raise Killed
 
