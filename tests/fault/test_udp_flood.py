@@ -70,11 +70,9 @@ class Ear:
     """Hears the UDP payloads that come from the server, whomever they are for; some of many."""
 
     def __init__(self, host: Host) -> None:
-        self._socket = host.inside(
-            lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
-        )
+        self._socket = host.socket(socket.AF_PACKET, socket.SOCK_RAW)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
-        self._socket.bind(("to-server", 0))
+        self._socket.bind(("to-server", ETH_P_IP))
         self._socket.setblocking(False)
 
     def payloads(self) -> list[bytes]:

@@ -158,9 +158,7 @@ def mss_in(packet: bytes) -> int:
 
 def arriving(host: Host) -> socket.socket:
     """What arrives on the device of a host."""
-    packets = host.inside(
-        lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-    )
+    packets = host.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
     packets.bind((INTERFACE, ETH_P_ALL))
     packets.settimeout(10)
     return packets

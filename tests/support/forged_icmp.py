@@ -66,9 +66,7 @@ def forge(attacker: Host, victim: str, messages: list[bytes], interval_s: float 
 
 def last_data_seen(host: Host, device: str, source: str, timeout_s: float = 3.0) -> bytes:
     """The first 16 bytes of the newest data message from `source` that passes `device`."""
-    raw = host.inside(
-        lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-    )
+    raw = host.socket(socket.AF_PACKET, socket.SOCK_RAW)
     sender, found, until_s = ip_address(source).packed, b"", time.monotonic() + timeout_s
     with raw:
         raw.bind((device, _ETH_P_ALL))

@@ -50,9 +50,8 @@ class Capture:
     n_permitted: int = 0
 
     def __enter__(self) -> Self:
-        self._socket = self.host.inside(
-            lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ALL))
-        )
+        # Without a protocol it hears nothing until it is bound; else it would hear all devices.
+        self._socket = self.host.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
         self._socket.bind((self.device, _ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._socket.settimeout(0.1)
