@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-import structlog.testing  # noqa: F401 (before fastun.log, which has something else in its place)
+import structlog.testing  # before fastun.log, which has something else in its place
 from hypothesis import HealthCheck, settings
 
 from fastun.host.dns import resolv_conf
@@ -115,6 +115,13 @@ def pytest_collection_finish() -> None:
     """Leave what all tests share out of later collections of garbage: many tests ask for one."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def unconfigured_log() -> Iterator[None]:
+    """Have each test begin with a log that writes everything, whatever one before has asked for."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

@@ -77,7 +77,7 @@ def excepted() -> set[str]:
     return {f"fastun/{name}" for names in WITHOUT.values() for name in names.split()}
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def quiet() -> None:
     log.configure("console", -1)
 
