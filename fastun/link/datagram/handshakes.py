@@ -20,7 +20,7 @@ from collections.abc import Callable
 from fastun.link.datagram.handshake_probe import HandshakeProbes
 from fastun.link.datagram.handshake_queue import HandshakeQueue
 from fastun.link.datagram.initiator import Initiator
-from fastun.link.datagram.peer import Concluding, UdpPeer
+from fastun.link.datagram.peer import Concluding, Response, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.key_installer import KeyInstaller
@@ -116,8 +116,9 @@ class DatagramHandshakes:
             local_index=self._lane.new_index(slotted.slot),
         )
         udp_peer.jar.remember_sent(response)
-        self._peers.wait_for_proof(udp_peer, keys, response)
-        self._peers.set_address(udp_peer, address)
+        self._peers.wait_for_proof(udp_peer, keys, Response(response, address))
+        if udp_peer.is_moved_by_initiations():
+            self._peers.set_address(udp_peer, address)
         self._open(udp_peer, keys)
 
     def _conclude(self, address: UdpAddress, response: bytes) -> None:
@@ -172,4 +173,5 @@ class DatagramHandshakes:
         keys = None if udp_peer is None else udp_peer.responding
         if udp_peer is not None and keys is not None and keys.local_index == index:
             self._peers.end_response(udp_peer)
+            self._peers.follow(udp_peer)  # it is where its proof came from
             self._use(udp_peer, keys, None)

@@ -108,6 +108,13 @@ class Concluding(msgspec.Struct):
     address: UdpAddress
 
 
+class Response(msgspec.Struct):
+    """A response, and where it was asked for."""
+
+    message: bytes
+    address: UdpAddress
+
+
 class OpenedKeys(msgspec.Struct):
     """Keys that the link-reader opens with, or is to."""
 
@@ -128,7 +135,7 @@ class UdpPeer(msgspec.Struct):
     n_attempts: int = 0  # initiations since the last response
     concluding: Concluding | None = msgspec.field(default=None)
     responding: SessionKeys | None = msgspec.field(default=None)
-    response: bytes | None = None  # to be sent when the link-reader opens under `responding`
+    response: Response | None = None  # to be sent when the link-reader opens under `responding`
     current: SessionKeys | None = msgspec.field(default=None)
     opened: tuple[OpenedKeys, ...] = ()  # the oldest first
     handshake_s: float = 0.0  # when the last handshake succeeded, CLOCK_BOOTTIME
@@ -153,6 +160,14 @@ class UdpPeer(msgspec.Struct):
     def may_be_asked(self) -> bool:
         """Return whether the peer answers questions."""
         return self.current is not None and self.hello.answers_probes
+
+    def is_moved_by_initiations(self) -> bool:
+        """Return whether the peer is where its initiation came from, before it has proved that.
+
+        Until the first handshake has succeeded an initiation may be one that was recorded before
+        our last start, and would lead us away from where the peer was then.
+        """
+        return self.address is None or self.is_guess or self.handshake_s > 0
 
     def is_in_use(self) -> bool:
         """Return whether there is a session, or one is tried for."""

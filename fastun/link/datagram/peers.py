@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from fastun import log
 from fastun.lane.endpoint_messages import SetEndpoint
 from fastun.lane.messages import AwaitReply
-from fastun.link.datagram.peer import UdpPeer
+from fastun.link.datagram.peer import Response, UdpPeer
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import SlottedPeer
@@ -86,16 +86,15 @@ class UdpPeers:
         """Send a datagram to an address. Raises OSError."""
         self._sockets.send(message, address)
 
-    def send_response(self, udp_peer: UdpPeer, response: bytes) -> None:
+    def send_response(self, udp_peer: UdpPeer, response: Response) -> None:
         """Send a response: from the address that the peer asked, and every second time without.
 
         When the peer asks again, that address may be what keeps our packets from it.
         """
-        address, pin = udp_peer.address, udp_peer.pin
+        address, pin = response.address, udp_peer.pin
         pin.n_responses += 1
-        if address is not None:
-            is_again = pin.n_responses % 2 == 0
-            self._sockets.send(response, address.without_source() if is_again else address)
+        is_again = pin.n_responses % 2 == 0
+        self._sockets.send(response.message, address.without_source() if is_again else address)
 
     # -- whose handshakes wait ----------------------------------------------------------------
 
@@ -111,7 +110,7 @@ class UdpPeers:
         awaited = AwaitReply(udp_peer.slotted.slot, initiator.local_index)
         self._links.lanes.first.send("link-reader", awaited)
 
-    def wait_for_proof(self, udp_peer: UdpPeer, keys: SessionKeys, response: bytes) -> None:
+    def wait_for_proof(self, udp_peer: UdpPeer, keys: SessionKeys, response: Response) -> None:
         """Take note of a response to the peer, which replaces the last."""
         self.end_response(udp_peer)
         udp_peer.responding, udp_peer.response = keys, response

@@ -8,6 +8,7 @@ import dataclasses
 import os
 import stat
 import time
+from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -311,5 +312,39 @@ def test_a_client_that_has_not_been_here_for_a_month_is_forgotten(
             days = [each["day"] for each in codec.unpack(packed, list[Any], len(packed))]
             assert days == [day] * is_called
             again = server()
+
+    run(claim())
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_an_initiation_from_elsewhere_moves_no_remembered_client_before_it_proves_to_be_there(
+    tmp_path: Path, is_recorded: bool
+) -> None:
+    """One that was recorded is answered where it comes from, and leads no one else there."""
+    elsewhere = UdpAddress(ip_address("198.51.100.9"), 666)
+
+    async def claim() -> None:
+        await remember(tmp_path)
+        pair = Pair()
+        again = pair.server
+        initiation = await pair.client.begin()
+        memory = memory_of(again, tmp_path)
+        memory._restore(memory._read())  # noqa: SLF001
+        udp_peer = again.sessions._peers.by_slot[0]  # noqa: SLF001
+        await again.answer(initiation, elsewhere)
+        ((response, to),) = again.sockets.sent
+        assert (to.host, to.port) == (elsewhere.host, elsewhere.port)
+        assert str(udp_peer.address.host) == "192.0.2.1"
+        again.sockets.sent.clear()
+        if is_recorded:
+            await memory._call()  # noqa: SLF001
+            ((_, to),) = again.sockets.sent
+            assert str(to.host) == "192.0.2.1"
+        else:
+            await pair.client.answer(response, again.address)
+            again.endpoint = elsewhere  # as the link-reader says when something has opened
+            again.take_in(pair.client.sent(), elsewhere)
+            assert udp_peer.address == elsewhere
+            assert again.links.by_slot[0].remote == str(elsewhere)
 
     run(claim())
