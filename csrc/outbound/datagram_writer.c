@@ -297,7 +297,7 @@ static void account_sent(struct link_writer *writer, const struct trains *trains
                          const struct train *train, uint32_t n_failed, int error) {
     uint64_t now_ns = clock_now_ns();
     enum stats_drop reason = n_failed > 0 ? failure_reason(writer, train->link, error) : N_DROPS;
-    if (reason == DROP_link_writer_not_sent)
+    if (reason == DROP_link_writer_not_sent || reason == DROP_link_writer_no_route)
         note_refused(writer, train->link, error, now_ns);
     else if (n_failed == 0)
         note_accepted(writer, train->link, now_ns);

@@ -33,7 +33,7 @@ struct writer_link {
     bool is_too_long;             /* a datagram did not fit the path: to be reported */
     bool is_blocked;              /* its route leads into the tunnel: nothing is sent */
     struct refusals trains;       /* UDP_SEGMENT on the route to this peer */
-    struct refusals datagrams;    /* what is dropped as not_sent */
+    struct refusals datagrams;    /* what is dropped as not_sent or no_route */
     uint64_t sourceless_until_ns; /* until then no source address is set; 0: it is set */
 };
 

@@ -1,11 +1,14 @@
 """Says what the kernel refuses for a peer: offloads, and datagrams.
 
 The workers notice (csrc/loop/refusals.h). Without an offload they go on more slowly, and nothing is
-lost; it is counted in fastun_refused_offloads_total. Datagrams are lost: dropped as ``not_sent``.
+lost; it is counted in fastun_refused_offloads_total. Datagrams are lost: dropped as ``not_sent`` or
+``no_route``.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from typing import Final
 
@@ -21,6 +24,8 @@ _NAMES: Final = {
     RefusalKind.UDP_GROUPS: "UDP super-packets",
     RefusalKind.DATAGRAMS: "datagrams",
 }
+
+_NO_ROUTE: Final = (os.strerror(errno.ENETUNREACH), os.strerror(errno.EHOSTUNREACH))
 
 
 class KernelRefusals:
@@ -46,9 +51,14 @@ class KernelRefusals:
 
     def _warn(self, peer: str, kind: RefusalKind, error: str) -> None:
         if kind == RefusalKind.DATAGRAMS:
+            cause = (
+                "this host has no route to its address: see 'ip route get'"
+                if error in _NO_ROUTE
+                else "most often because of a firewall rule of this host: see 'nft list ruleset',"
+                " output"
+            )
             self._log.warning(
-                "the kernel refuses datagrams to this peer, and they are lost; most often because "
-                "of a firewall rule of this host: see 'nft list ruleset', output",
+                f"the kernel refuses datagrams to this peer, and they are lost; {cause}",
                 peer=peer,
                 error=error,
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 
 import pytest
@@ -37,6 +39,10 @@ def test_a_change_is_one_line_and_of_a_peer_not_often(
     (line,) = lines(2, RefusalKind.DATAGRAMS, "Operation not permitted")
     assert "refuses datagrams to this peer" in line
     assert "firewall" in line
+    for slot, error in ((3, errno.ENETUNREACH), (4, errno.EHOSTUNREACH)):
+        (line,) = lines(slot, RefusalKind.DATAGRAMS, os.strerror(error))
+        assert "has no route to its address" in line
+        assert "firewall" not in line
     now[0] += QUIET_S
     assert len(lines(1, trains, "Input/output error")) == 1
     assert len(lines(1, trains, "")) == 1
