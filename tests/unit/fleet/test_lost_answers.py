@@ -7,6 +7,7 @@ does not keep it from reading who may connect.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 from ipaddress import ip_network
@@ -120,6 +121,69 @@ def test_what_fails_before_a_change_is_complete_is_not_uncertain(url: str, betwe
     ):
         directory.add(peer("a"))
     assert "may have been made" not in str(caught.value)
+
+
+class Cut:
+    """Passes all on, and closes at the n-th message of a client, or (`hears`) at its answer."""
+
+    def __init__(self, directory: Path, database: str) -> None:
+        self.at, self.hears, self.is_cut = 0, False, False
+        self._database = database
+        self._listener = socket.create_server(
+            str(directory / ".s.PGSQL.5432"), family=socket.AF_UNIX
+        )
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self._pass(self._listener.accept()[0])
+
+    def _pass(self, client: socket.socket) -> None:
+        n = 0
+        with client, socket.socket(socket.AF_UNIX) as database, contextlib.suppress(OSError):
+            database.connect(self._database)
+            while True:
+                for one in select.select([client, database], [], [])[0]:
+                    said = one.recv(65536)
+                    n += one is client
+                    is_last = n == self.at and self.hears is (one is database)
+                    self.is_cut |= is_last
+                    if is_last or not said:
+                        return
+                    (database if one is client else client).sendall(said)
+
+
+def test_wherever_a_connection_ends_a_command_says_nothing_that_is_not_true(
+    url: str, tmp_path: Path
+) -> None:
+    host = str(conninfo_to_dict(url)["host"])
+    cut = Cut(tmp_path, f"{host}/.s.PGSQL.5432")
+    n_uncertain = 0
+    for cut.hears in (False, True):
+        cut.at, cut.is_cut = 0, True
+        while cut.is_cut:
+            cut.at, cut.is_cut, said = cut.at + 1, False, ""
+            try:
+                with PostgresDirectory(url.replace(f"host={host}", f"host={tmp_path}")) as through:
+                    through.add(peer("a"))
+            except RuntimeFailure as error:
+                said = str(error)
+            is_uncertain = "may have been made" in said
+            n_uncertain += is_uncertain
+            assert is_uncertain or "cannot be reached" in said or not cut.is_cut
+            with PostgresDirectory(url) as directory:
+                is_there = directory.named("a") is not None
+                assert is_uncertain or is_there is (said == "")
+                if is_there:
+                    directory.remove("a")
+        assert cut.at > 10
+    cut.close()
+    assert n_uncertain <= 4, "only while it commits"
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
