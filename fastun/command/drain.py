@@ -69,10 +69,7 @@ def _follow(path: Path, drain: DrainStatus | None, timeout_s: float, process: in
     deadline_s = time.monotonic() + timeout_s + _END_S
     while time.monotonic() < deadline_s:
         if _has_ended(path, process):
-            is_late = drain is not None and time.time() > drain.until_unix_seconds - _LOOK_S
-            n_left = drain.connected if drain is not None and is_late else 0
-            cut_off = f"; {n_left} peers were connected until the end" if n_left else ""
-            click.echo(f"{path.stem}: drained{cut_off}")
+            _say_ended(path, drain)
             return
         try:
             now = control.request(path, "status").drain
@@ -84,6 +81,22 @@ def _follow(path: Path, drain: DrainStatus | None, timeout_s: float, process: in
             _say(path, now)
         drain = now
     raise RuntimeFailure(f"the gateway of {path.stem} has not ended in time; see its log")
+
+
+def _say_ended(path: Path, drain: DrainStatus | None) -> None:
+    """Say how it ended. Raises RuntimeFailure where that was not by the drain.
+
+    It stays for a second when all have left (draining.py), so the last look has seen that.
+    """
+    n_left = 0 if drain is None else drain.connected
+    is_late = drain is not None and time.time() > drain.until_unix_seconds - _LOOK_S
+    if n_left and not is_late:
+        raise RuntimeFailure(
+            f"{path.stem} has ended in the middle of its drain, with {n_left} peers connected; "
+            "see its log"
+        )
+    cut_off = f"; {n_left} peers were connected until the end" if n_left else ""
+    click.echo(f"{path.stem}: drained{cut_off}")
 
 
 def _counts(drain: DrainStatus) -> tuple[int, int, int]:
