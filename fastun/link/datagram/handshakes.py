@@ -137,8 +137,11 @@ class DatagramHandshakes:
             raise
         self._initiator.answered(udp_peer, address)
         self._peers.end_initiation(udp_peer)
-        # Until the link-reader has the keys, what is sealed is for where the peer was.
+        # Until the link-reader has the keys, what is sealed is for where the peer was. If nothing
+        # is, it hears first where the peer is: what waits for the keys goes out at once.
         udp_peer.concluding = Concluding(keys, address)
+        if not self._peers.is_carried(udp_peer):
+            self._peers.tell_address(udp_peer, address)
         self._open(udp_peer, keys)
 
     def _open(self, udp_peer: UdpPeer, keys: SessionKeys) -> None:

@@ -159,8 +159,12 @@ class UdpPeers:
     def send_endpoint(self, udp_peer: UdpPeer, only_by: int = 0) -> None:
         """Tell the link-reader where the peer is, if that is known."""
         if udp_peer.address is not None:
-            packed = udp_peer.address.pack()
-            self._lane.send("link-reader", SetEndpoint(udp_peer.slotted.slot, packed, only_by))
+            self.tell_address(udp_peer, udp_peer.address, only_by)
+
+    def tell_address(self, udp_peer: UdpPeer, address: UdpAddress, only_by: int = 0) -> None:
+        """Tell the link-reader that the peer is there."""
+        endpoint = SetEndpoint(udp_peer.slotted.slot, address.pack(), only_by)
+        self._lane.send("link-reader", endpoint)
 
     def leave_socket(self, index: int) -> list[UdpPeer]:
         """Reach the peers of a socket by other ones; return those that are connected."""

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from fastun.endpoint import Endpoint
 from fastun.lane.endpoint_messages import SetEndpoint
 from fastun.lane.messages import AddReceivingKey, AttachLink, AwaitReply, SetSendingKey
-from fastun.native import Aead, has_aes_instructions
+from fastun.native import Aead, UdpAddress, has_aes_instructions
 from fastun.peers.peer import Peer
 from fastun.session import cookies, messages, primitives
 from fastun.session.refusal import Refusal
@@ -50,7 +50,7 @@ def test_a_handshake_makes_udp_the_link_of_both(preshared_key: bytes | None) -> 
             assert others == [attached]
         assert pair.server.links.by_slot[0].remote == "192.0.2.1:51820"
         for side, other in ((pair.client, pair.server), (pair.server, pair.client)):
-            assert side.commands_of(SetEndpoint) == [SetEndpoint(0, other.address.pack())]
+            assert {*side.commands_of(SetEndpoint)} == {SetEndpoint(0, other.address.pack())}
 
     run(claim())
 
@@ -310,5 +310,20 @@ def test_a_cookie_is_shown_by_the_next_response(now: SimpleNamespace) -> None:
                 now.s += 6
                 pair.client.sessions.tick()
         assert response[-16:] == primitives.mac(COOKIE, response[:-16])
+
+    run(claim())
+
+
+def test_the_link_reader_knows_where_a_peer_is_before_anything_is_sealed_for_it() -> None:
+    """Else what has waited for the session is sent nowhere."""
+
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        given = [message for _, message in pair.client.given]
+        told = next(i for i, each in enumerate(given) if isinstance(each, SetEndpoint))
+        added = next(i for i, each in enumerate(given) if isinstance(each, AddReceivingKey))
+        assert told < added
+        assert UdpAddress.unpack(given[told].endpoint) == pair.server.address  # type: ignore[attr-defined]
 
     run(claim())
