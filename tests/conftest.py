@@ -94,14 +94,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="a soak test: needs FASTUN_SOAK=1 (make soak)"))
 
 
-@pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    """Undo what a test sets of the log, which is one for all: the next may look for a warning."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
-
-
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Figures:
     """What a test of a promise measures (support/figures.py)."""
