@@ -7,8 +7,10 @@ wg0 10.99.0.1 ........tunnel.......  wg0 10.99.0.2     a default route, DNS, and
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
+import random
 import re
 import signal
 import time
@@ -21,6 +23,7 @@ import pytest
 from fastun.lab.host import run_command, wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, SERVER_ADDRESSES, add_peer, start_gateway
+from fastun.native import ROLES
 from tests.support.host_state import differences, host_state
 from tests.support.kill_all import kill_all
 from tests.support.name_server import resolv_conf
@@ -44,6 +47,8 @@ case $1 in
 esac
 """
 END_S = 15.0
+IS_LONG = os.environ.get("FASTUN_SOAK") == "1"
+KILLED = ("gateway", "host", "template", *ROLES) if IS_LONG else ("gateway", "host", ROLES[0])
 
 
 @dataclass(eq=False)
@@ -109,6 +114,23 @@ class Scene:
         kill_all(self.client)
         self.process.wait(5)
         wait_until(lambda: not self.client.pids(), "all of it gone")
+
+    def pid_of(self, title: str) -> int | None:
+        assert self.process is not None
+        if title == "gateway":
+            return self.process.pid
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has just died
+                if child.cmdline()[:1] in ([f"fastun: {title}"], [f"fastun: {title}/0"]):
+                    return child.pid
+        return None
+
+    def command(self, name: str) -> subprocess.Popen[bytes]:
+        """Begin `fastun reload`, of another MTU, or `fastun disconnect`."""
+        file = self.home / "client.toml"
+        mtu = f"[interface]\nmtu = {random.randrange(1280, 1400)}\n"
+        file.write_text(re.sub(r"\[interface\]\n(mtu.*\n)?", mtu, file.read_text()))
+        return self.client.spawn(*FASTUN, name, "--run-dir", str(self.home))
 
     def left(self) -> list[str]:
         """Return what is not as before; a moment later, since interfaces go by themselves."""
@@ -217,6 +239,39 @@ def test_after_a_kill_of_all_processes_the_next_run_leaves_nothing_behind(scene:
     scene.start()
     scene.end()
     assert scene.left() == []
+
+
+@pytest.mark.promise("Killed in the middle of a reload or a disconnect, a client leaves nothing")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["reload", "disconnect"])
+def test_a_kill_in_the_middle_of_a_command_leaves_nothing_behind(scene: Scene, name: str) -> None:
+    """Of the host process: the next start undoes what is left. Of a worker: nothing ends."""
+    chance = random.Random()
+    for title in KILLED * (5 if IS_LONG else 1):
+        if scene.process is None or scene.process.poll() is not None:
+            scene.start()
+        assert scene.process is not None
+        wait_until(lambda each=title: scene.pid_of(each) is not None, title)  # type: ignore[misc]
+        pid, command, after_s = scene.pid_of(title), scene.command(name), chance.uniform(0.1, 0.6)
+        assert pid is not None
+        print(f"{title} is killed {after_s:.3f} s after {name}")  # noqa: T201
+        time.sleep(after_s)
+        with contextlib.suppress(ProcessLookupError):  # it was faster
+            os.kill(pid, signal.SIGKILL)
+        command.wait(40)
+        if name == "disconnect" or title in ("gateway", "host"):
+            code = scene.process.wait(END_S)
+            wait_until(lambda: not scene.client.pids(), "all of it gone")
+            assert title == "host" or scene.left() == []
+            assert code == 0 or title in ("gateway", "host"), scene.log()
+        else:
+            wait_until(scene.has_all, "all of it again", timeout_s=20)
+            wait_until(scene.answers, "the tunnel again", timeout_s=20)
+    if scene.process is None or scene.process.poll() is not None:
+        scene.start()
+    scene.end()
+    assert scene.left() == []
+    assert "Traceback" not in scene.log()
 
 
 def test_a_change_of_the_uplink_leaves_nothing_behind(scene: Scene) -> None:
