@@ -139,8 +139,12 @@ def _parse(text: str, path: Path) -> Document:
         return msgspec.convert(tomllib.loads(text), Document, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_explain(str(error))}") from None
-    except (ValueError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
+    except ValueError:  # Python's limit, 4,300 digits
+        raise ConfigError(f"{path}: a number has too many digits; write a shorter one") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: brackets are nested too deeply; use fewer") from None
 
 
 def _decode(kind: type, value: object) -> Secret | Moment:

@@ -203,8 +203,8 @@ MISWRITTEN = {
     "[interface]\nbridge = ['br0']": "interface.bridge: must be a string in quotes; it is a list",
     "[interface": "not TOML:",
     "a = 0x" + "f" * 9999: "'a': unknown field",
-    "a = " + "9" * 9999: "not TOML:",
-    "a = " + "[" * 9999: "not TOML:",
+    "a = " + "9" * 9999: "a number has too many digits; write a shorter one",
+    "a = " + "[" * 9999: "brackets are nested too deeply; use fewer",
     '"x` - at `$y" = 1': "unknown field",
 }
 
