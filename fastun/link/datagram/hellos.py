@@ -88,13 +88,29 @@ class DatagramHellos:
             theirs = hello.decode(message)
             _, aead = hello.agree(self._own_hello(udp_peer), theirs, Wire.WIREGUARD)
         except HelloError as error:
-            self._log.debug("hello refused", peer=udp_peer.slotted.peer.name, error=str(error))
+            self._refuse(udp_peer, keys, message, error)
             return
         # Answered only a limited number of times: ours may be long, and a peer could ask endlessly.
         if not keys.is_initiator and udp_peer.hello.n_sent < HELLOS_MAX:
             self.send(udp_peer, theirs)
         if udp_peer.hello.theirs is None:
             self._agree(udp_peer, keys, theirs, aead)
+
+    def _refuse(
+        self, udp_peer: UdpPeer, keys: SessionKeys, message: bytes, error: HelloError
+    ) -> None:
+        """Say it once a session; the peer says it as well when it has ours."""
+        exchange = udp_peer.hello
+        if exchange.is_refused or message[: len(hello.TYPE)] != hello.TYPE:
+            return
+        exchange.is_refused = True
+        self._log.warning(
+            "cannot agree with the peer on what the tunnel carries",
+            peer=udp_peer.slotted.peer.name,
+            error=str(error),
+        )
+        if not keys.is_initiator and exchange.theirs is None:
+            self.send(udp_peer)
 
     def _agree(self, udp_peer: UdpPeer, keys: SessionKeys, theirs: Hello, aead: Aead) -> None:
         udp_peer.hello.theirs = theirs

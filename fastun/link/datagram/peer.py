@@ -43,6 +43,7 @@ class HelloExchange(msgspec.Struct):
     n_sent: int = 0
     sent_s: float = float("-inf")
     theirs: Hello | None = None
+    is_refused: bool = False  # one of theirs was, which was said
 
     @property
     def answers_probes(self) -> bool:

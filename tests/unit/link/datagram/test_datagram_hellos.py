@@ -14,7 +14,6 @@ from fastun.lane.messages import SendKeepalive, SendMessage, SetSendingKey
 from fastun.link import hello
 from fastun.link.datagram import probe
 from fastun.link.datagram.peer import HELLOS_MAX
-from fastun.link.hello import Hello, HelloError
 from fastun.native import Aead
 from fastun.session.messages import Data
 from tests.support.datagram_pair import HELLO, Pair, rekey, run
@@ -89,7 +88,7 @@ def test_a_hello_that_is_not_answered_is_said_again_but_not_for_ever(
 ) -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.server.exchange.hello_for = _says_nothing
+        pair.server.sessions._hellos.receive = lambda *_: None  # type: ignore[method-assign]  # noqa: SLF001
         await pair.begin()
         said = []
         for _ in range(12):
@@ -100,9 +99,6 @@ def test_a_hello_that_is_not_answered_is_said_again_but_not_for_ever(
         assert said[: 2 * (HELLOS_MAX - 1)] == [0, 1] * (HELLOS_MAX - 1)
         assert sum(said) == HELLOS_MAX - 1
         assert pair.client.links.by_slot[0].peer_software == hello.PLAIN_WIREGUARD
-
-    def _says_nothing(_: object) -> Hello:
-        raise HelloError("nothing to say")
 
     run(claim())
 
@@ -229,3 +225,25 @@ def test_on_udp_the_software_is_not_named_before_the_hello_has_said_it(
     assert len(ups) == 2
     assert not any("software" in line or "WireGuard" in line for line in ups)
     assert sum("hello" in line and "software='fastun test'" in line for line in lines) == 2
+
+
+def test_ends_that_do_not_fit_together_both_say_why_once(
+    now: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.hello = msgspec.structs.replace(HELLO, mode="tap")
+        await pair.begin()
+        for _ in range(3):
+            now.s += 1
+            pair.client.sessions.tick()
+            await pair.settle()
+
+    log.configure("console", 0)
+    run(claim())
+    lines = [line for line in capsys.readouterr().err.splitlines() if "cannot agree" in line]
+    assert len(lines) == 2
+    assert any("peer=ant" in line and "the peer's mode is tap, this side's tun" in line
+               for line in lines)  # fmt: skip
+    assert any("peer=server" in line and "the peer's mode is tun, this side's tap" in line
+               for line in lines)  # fmt: skip
