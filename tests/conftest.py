@@ -24,6 +24,7 @@ from fastun.lab.network import Lab, missing_capability
 from fastun.lab.tunnel import GatewayProcess, Tunnel, start_tunnel
 from tests.support.figures import Figures, keep
 from tests.support.postgres import cluster
+from tests.support.promised import promised_s
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -149,9 +150,9 @@ def hosts(lab: Lab) -> tuple[Host, Host]:
 def tunnel(lab: Lab, hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[StartTunnel]:
     """A function that starts a tunnel and returns it when its inner addresses answer.
 
-    Afterwards both gateways must still run, end with code 0 within 2 s of SIGTERM, and leave
-    neither their device nor a process. One that the test ended itself by `GatewayProcess.stop`
-    is checked for what it left only.
+    Afterwards both gateways must still run, end with code 0 within 2 s of SIGTERM (`promised_s`),
+    and leave neither their device nor a process. One that the test ended itself by
+    `GatewayProcess.stop` is checked for what it left only.
     """
     started: list[Tunnel] = []
 
@@ -199,7 +200,8 @@ def _assert_ends(gateway: GatewayProcess) -> None:
     if gateway.asked_to_stop:
         return
     gateway.check_alive()
-    assert gateway.stop() == 0, "\n".join((f"{gateway.role} failed:", *gateway.log_tail()))
+    code = gateway.stop(timeout_s=promised_s(2))
+    assert code == 0, "\n".join((f"{gateway.role} failed:", *gateway.log_tail()))
 
 
 def _assert_left_nothing(gateway: GatewayProcess) -> None:
@@ -208,13 +210,13 @@ def _assert_left_nothing(gateway: GatewayProcess) -> None:
     wait_until(
         lambda: gateway.interface not in host.devices(),
         f"device {gateway.interface} of {gateway.role} gone",
-        timeout_s=2,
+        timeout_s=promised_s(2),
     )
     others = {process.pid for process in host.processes if process.poll() is None}
     wait_until(
         lambda: not [pid for pid in host.pids() if not _descends_from(pid, others)],
         f"workers of {gateway.role} gone",
-        timeout_s=2,
+        timeout_s=promised_s(2),
     )
 
 

@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, Final, TypeVar
 
 from fastun.errors import RuntimeFailure
 
@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 
 # What a gateway promises to need for its end.
 STOP_TIMEOUT_S = 2.0
+# For what comes at once: a machine that others use too takes longer. It only ends what hangs.
+WAIT_LIMIT_S: Final = 30.0
 NAMESPACE_DIR = Path("/run/netns")
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -32,7 +34,11 @@ class LabError(RuntimeFailure):
 
 
 def wait_until(
-    condition: Callable[[], bool], what: str, *, timeout_s: float = 5.0, interval_s: float = 0.02
+    condition: Callable[[], bool],
+    what: str,
+    *,
+    timeout_s: float = WAIT_LIMIT_S,
+    interval_s: float = 0.02,
 ) -> None:
     """Return as soon as `condition()` is true; LabError naming `what` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s

@@ -121,7 +121,7 @@ def test_a_second_server_on_one_state_directory_is_one_line(host: Host, tmp_path
     first = start_gateway(
         host, tmp_path, "serve", wire="wireguard", addresses=["10.99.0.1/24"], interface="ft0"
     )
-    wait_until(lambda: host.listens(55555), "the first gateway listens", timeout_s=10)
+    wait_until(lambda: host.listens(55555), "the first gateway listens")
     home = tmp_path / host.name
     # fmt: off
     done = host.run(
@@ -181,7 +181,7 @@ def test_a_second_gateway_says_what_is_taken(host: Host, tmp_path: Path) -> None
     home = tmp_path / "first"
     home.mkdir()
     first = start_gateway(host, home, "serve", addresses=["10.99.0.1/24"], interface="ft0")
-    wait_until(lambda: host.listens(55555), "the first gateway listens", timeout_s=10)
+    wait_until(lambda: host.listens(55555), "the first gateway listens")
     second = tmp_path / "second"
     second.mkdir()
     for arguments, words in (

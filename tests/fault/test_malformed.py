@@ -90,7 +90,7 @@ def server(lab: Lab, tmp_path: Path) -> Iterator[tuple[GatewayProcess, Host]]:
         f"tcp://10.0.0.1:{PORT}",
         addresses=["10.99.0.1/24"],
     )
-    wait_until(lambda: inside.listens(PORT), "fastun listens", timeout_s=10)
+    wait_until(lambda: inside.listens(PORT), "fastun listens")
     yield gateway, outside
     assert gateway.stop() == 0
 

@@ -53,6 +53,6 @@ def test_who_has_a_whole_ipv6_network_is_one_source(lab: Lab, tmp_path: Path) ->
         def rest_is_closed() -> bool:
             return sum(map(is_open, crowd)) <= ARRIVALS_PER_SOURCE_MAX
 
-        wait_until(rest_is_closed, "all but so many of one source are let go", timeout_s=3)
+        wait_until(rest_is_closed, "all but so many of one source are let go")
         assert is_open(honest)
     assert gateway.stop() == 0

@@ -12,6 +12,7 @@ import pytest
 from fastun.lab.host import wait_until
 from tests.fault.test_worker_killed import ROLES
 from tests.support.processes import find_worker
+from tests.support.promised import promised_s
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import StartTunnel
 
 N_TIMES = 3
-OUTAGE_MAX_S = 2.0
+OUTAGE_MAX_S = promised_s(2)
 
 
 def kill_all_workers(gateway: GatewayProcess) -> None:

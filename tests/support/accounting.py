@@ -45,9 +45,7 @@ def assert_adds_up(gateways: Iterable[GatewayProcess]) -> None:
     """Wait for what is under way, and for workers that have to start again."""
     for gateway in gateways:
         try:
-            wait_until(
-                lambda g=gateway: not any(missing_packets(g).values()), "it adds up", timeout_s=10
-            )
+            wait_until(lambda g=gateway: not any(missing_packets(g).values()), "it adds up")
         finally:
             dropped = gateway.scrape().total("fastun_dropped_packets_total", reason="worker_died")
             print(f"{gateway.role}: missing {missing_packets(gateway)}, died {dropped}")  # noqa: T201

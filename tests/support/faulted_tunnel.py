@@ -115,7 +115,7 @@ class FaultedTunnel:
             found.extend(() if pid is None else (pid,))
             return bool(found)
 
-        wait_until(is_there, f"a {role}", timeout_s=5)
+        wait_until(is_there, f"a {role}")
         return psutil.Process(found[0])
 
     def seconds_until_good(self) -> float:

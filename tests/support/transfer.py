@@ -147,7 +147,7 @@ class Probe:
         """Probe through `sender`, connected to an echo; see :func:`probing`."""
         self._sender = sender
 
-    def seconds_until_answer(self, timeout_s: float = 10.0) -> float:
+    def seconds_until_answer(self, timeout_s: float = 30.0) -> float:
         """Return how long it takes from now until something sent from now on is echoed."""
         started = time.monotonic()
         mark = os.urandom(16)  # what was sent before now does not count
