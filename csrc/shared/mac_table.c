@@ -103,8 +103,8 @@ static uint32_t read_number(const _Atomic uint32_t *number) {
 }
 
 /* The address's entry, or NO_ENTRY. Trusts nothing that another process may have written. An entry
- * that was given another address while it was looked at leads into another chain: from the head
- * again. */
+ * that is given another address, while it is looked at or on the way to it, leads into another chain:
+ * from the head again. */
 static uint32_t search(struct mac_table *table, enum mac_index index, uint64_t key) {
     const _Atomic uint32_t *head = head_of(table, index, key);
     uint32_t number = read_number(head); /* acquire: pairs with the releases in insert() */
@@ -113,7 +113,8 @@ static uint32_t search(struct mac_table *table, enum mac_index index, uint64_t k
         if (found == key)
             return index_of(owner_of(number)) == index ? number : NO_ENTRY;
         uint32_t next = read_number(next_of(table, number));
-        bool is_same = found != 0 && read_word(key_of(table, number)) == found;
+        bool is_same = found != 0 && head_of(table, index, found) == head &&
+                       read_word(key_of(table, number)) == found;
         number = is_same ? next : read_number(head);
     }
     return NO_ENTRY;
