@@ -20,6 +20,7 @@ from fastun.lab.host import wait_until
 from fastun.lab.tunnel import PORT, UDP_PORT, add_peer
 from fastun.session import noise
 from fastun.session.keys import pair_of
+from tests.support.known_at import wait_known
 from tests.support.roaming_client import RoamingClient
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def test_a_peer_whose_clock_shows_no_date_keeps_no_other_from_connecting(
     others = [add_peer(server, f"other{n}", SERVER, "udp") for n in range(len(sources))]
     for address in HOSTILE_HOSTS:
         host.ip("address", "add", f"{address}/24", "dev", "to-server")
-    time.sleep(1.2)  # the server looks at its directory each second
+    wait_known(server, "hostile", *(f"other{n}" for n in range(len(sources))))
     say = say_by_udp if transport == "udp" else say_by_tcp
     say(host, HOSTILE_HOSTS[0], [initiation(hostile, LAST)])
     old = [initiation(hostile, earlier(n)) for n in range(N_EARLIER)]

@@ -17,10 +17,11 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
-from fastun.lab.tunnel import PORT, UDP_PORT, add_peer
+from fastun.lab.tunnel import PORT, UDP_PORT
 from fastun.session import keys, noise
 from tests.fault.test_server_restart import restart
 from tests.fault.test_udp_flood import raw_socket
+from tests.support.known_at import add_known_peer
 from tests.support.roaming_client import RoamingClient, udp_packet
 
 if TYPE_CHECKING:
@@ -86,8 +87,7 @@ def test_a_client_that_comes_from_inside_the_tunnel_moves_no_endpoint(tunnel: St
     server = pair.server.host
     for scope in ("all", "to-client"):
         server.sysctl(f"net.ipv4.conf.{scope}.rp_filter", 0)  # lets forged sources in
-    file = add_peer(pair.server, "hostile", "10.0.0.1", "udp")
-    time.sleep(1.2)  # the server looks at its directory each second
+    file = add_known_peer(pair.server, "hostile", "10.0.0.1", "udp")
     with RoamingClient(pair.client.host, file, "10.0.0.1") as client:
         client.send(client.seal())
         wait_until(lambda: bool(logged(pair.server, "peer=hostile")), "the hostile client is up")
@@ -115,8 +115,7 @@ def test_what_a_forged_source_leads_back_into_the_device_goes_round_once(
     server, host = pair.server.host, pair.client.host
     for scope in ("all", "to-client"):
         server.sysctl(f"net.ipv4.conf.{scope}.rp_filter", 0)  # lets forged sources in
-    file = add_peer(pair.server, "hostile", "10.0.0.1", "udp")
-    time.sleep(1.2)  # the server looks at its directory each second
+    file = add_known_peer(pair.server, "hostile", "10.0.0.1", "udp")
     n_frames = []
     with RoamingClient(host, file, "10.0.0.1") as client:
         for n in range(6):
@@ -137,8 +136,7 @@ def test_who_is_on_the_path_leads_no_endpoint_to_port_0_nor_spoils_what_is_remem
     """What is authentic can be sent on from any port; the last places of all are in one file."""
     pair = tunnel(transport="udp")
     server, host = pair.server, pair.client.host
-    file = add_peer(server, "caught", "10.0.0.1", "udp")
-    time.sleep(1.2)  # the server looks at its directory each second
+    file = add_known_peer(server, "caught", "10.0.0.1", "udp")
     with RoamingClient(host, file, "10.0.0.1") as client, raw_socket(host) as path:
         packet = udp_packet("10.0.0.2", "10.0.0.1", UDP_PORT, client.seal())
         path.sendto(packet[:20] + bytes(2) + packet[22:], ("10.0.0.1", 0))

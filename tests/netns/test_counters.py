@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab.tunnel import add_peer
+from tests.support.known_at import add_known_peer
 from tests.support.strict_client import StrictClient
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def test_a_client_that_takes_only_the_counter_that_is_next_gets_everything(
     tunnel: StartTunnel, figures: Figures
 ) -> None:
     pair = tunnel(transport="udp")
-    file = add_peer(pair.server, "strict", "10.0.0.1", "udp")
-    time.sleep(1.2)  # the server looks at its directory each second
+    file = add_known_peer(pair.server, "strict", "10.0.0.1", "udp")
     with StrictClient(pair.client.host, file, "10.0.0.1") as client:
         for number in range(20):
             client.ping(pair.server.inner_address, number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,10 +9,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from fastun.lab.host import wait_until
-from fastun.lab.tunnel import add_peer
 from fastun.native import ROLES, KeyRegion
 from fastun.native.library import ffi, lib
 from tests.netns.test_status import status
+from tests.support.known_at import add_known_peer
 from tests.support.memory_search import mappings_with
 from tests.support.processes import worker_pid
 from tests.support.roaming_client import RoamingClient, udp_packet
@@ -62,8 +61,7 @@ def test_a_sessions_keys_are_in_secret_memory_only(
     file.write_text(f"[workers]\nsecret_memory = {str(is_secret).lower()}\n")
     pair = tunnel(transport="udp", server_arguments=("-c", str(file)))
     assert "secret memory" not in " ".join(status(pair.server).stdout.split())
-    peer = add_peer(pair.server, "searched", "10.0.0.1", "udp")
-    time.sleep(1.2)  # the server looks at its directory each second
+    peer = add_known_peer(pair.server, "searched", "10.0.0.1", "udp")
     with RoamingClient(pair.client.host, peer, "10.0.0.1") as client:
         client.send(client.seal(udp_packet(client.inner, "10.99.0.1", 9, b"data")))
         wait_until(lambda: receives_from("searched", pair.server), "its packet is opened")

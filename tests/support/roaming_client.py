@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
 
 _TIMEOUT_S = 5
+_TRIES = 6
 _PORT = 40_000
 
 
@@ -36,6 +37,10 @@ def udp_packet(source: str, destination: str, port: int, payload: bytes) -> byte
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
     return header[:10] + struct.pack(">H", ~total & 0xFFFF) + header[12:] + udp
+
+
+def _answers(response: bytes, state: noise.InitiatorState) -> bool:
+    return int.from_bytes(response[8:12], "little") == state.local_index
 
 
 class RoamingClient:
@@ -62,19 +67,25 @@ class RoamingClient:
         self.socket.close()
 
     def _shake_hands(self) -> None:
-        initiation, state = noise.initiate(self._own, self._peer_public)
-        self.send(initiation)
-        response = self.socket.recv(65535)
-        if response[0] == MessageType.COOKIE_REPLY:  # the server has much to do
-            jar = CookieJar(self._peer_public)
-            jar.remember_sent(initiation)
-            jar.consume_reply(response, clock.boottime_s())
+        """Try again as any client does: a datagram may be lost where a server has much to do."""
+        jar = CookieJar(self._peer_public)
+        for _ in range(_TRIES):
             cookie = jar.current(clock.boottime_s())
             initiation, state = noise.initiate(self._own, self._peer_public, cookie=cookie)
             self.send(initiation)
-            response = self.socket.recv(65535)
-        self._keys = noise.consume_response(self._own, state, response, self._preshared)
-        self.send(self.seal())  # proves that we hold the keys
+            try:
+                response = self.socket.recv(65535)
+                while response[0] == MessageType.RESPONSE and not _answers(response, state):
+                    response = self.socket.recv(65535)  # that was of the try before
+            except TimeoutError:
+                continue
+            if response[0] == MessageType.RESPONSE:
+                self._keys = noise.consume_response(self._own, state, response, self._preshared)
+                self.send(self.seal())  # proves that we hold the keys
+                return
+            jar.remember_sent(initiation)
+            jar.consume_reply(response, clock.boottime_s())
+        raise TimeoutError(f"{self.server} answers no handshake")
 
     def seal(self, packet: bytes = b"") -> bytes:
         """Return the next data message; empty, it is a keepalive."""
