@@ -174,7 +174,7 @@ def ask_all(asked: list[tuple[Victim, signal.Signals, int]], act: str = "-d begu
         victim.ask(number)
     again = [(victim, number) for victim, number, times in asked if times == TWICE]
     for victim, number in again:
-        wait_until(lambda: act in victim.acts(), "cleaning up", timeout_s=10)  # noqa: B023
+        wait_until(lambda: act in victim.acts(), "cleaning up")  # noqa: B023
         for _ in range(3):
             victim.ask(number)
             time.sleep(0.01)
@@ -389,7 +389,7 @@ def test_a_terminal_s_signals_to_all_its_processes_end_one_gateway_in_order(
         os.close(ours)
     else:
         os.write(ours, b"\x03")
-        wait_until(lambda: "-d begun" in victim.acts(), "cleaning up", timeout_s=10)
+        wait_until(lambda: "-d begun" in victim.acts(), "cleaning up")
         os.write(ours, b"\x03\x1c\x03")
     await_ends([victim])
     assert victim.process.returncode == 0, victim.log()

@@ -99,7 +99,7 @@ def test_with_stderr_full_status_answers_traffic_flows_and_the_gateway_ends(
         kill_worker(server, "tun-writer")  # one more line, and a worker that starts with a full log
         waited_s = [status_s(server) for _ in range(10)]
         wait_until(lambda: find_worker(server, "tun-writer") is not None, "it is replaced")
-        wait_until(lambda: answers_ping(outside, INNER), "the tunnel again", timeout_s=10)
+        wait_until(lambda: answers_ping(outside, INNER), "the tunnel again")
         dropped = server.scrape()['fastun_log_lines_dropped_total{reason="rate_limit"}']
         assert dropped > N_STRANGERS / 4
         assert client.stop(timeout_s=10) == 0

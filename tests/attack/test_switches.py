@@ -16,9 +16,9 @@ from fastun.lab.host import wait_until
 from fastun.lab.tunnel import (
     UDP_PORT,
     Tunnel,
-    add_peer,
 )
 from tests.support.goodput import Goodput, after, busy, usual
+from tests.support.known_at import add_known_peer
 from tests.support.roaming_client import RoamingClient
 from tests.support.serve_and_dial import dial, serve
 
@@ -59,8 +59,7 @@ def stranger(lab: Lab, hosts: tuple[Host, Host]) -> Host:
 
 
 def join(pair: Tunnel, host: Host, name: str, server: str) -> RoamingClient:
-    file = add_peer(pair.server, name, server, "udp")
-    time.sleep(1.2)  # the server looks at its directory each second
+    file = add_known_peer(pair.server, name, server, "udp")
     return RoamingClient(host, file, server)
 
 
@@ -107,8 +106,7 @@ def test_an_address_of_ours_that_goes_and_comes_back_costs_nothing(
     server.sysctl("net.ipv4.conf.all.promote_secondaries", 1)
     server.ip("address", "add", "10.0.0.11/24", "dev", "to-client")
     before = usual(pair)
-    files = [add_peer(pair.server, f"busy{i}", "10.0.0.1", "udp") for i in range(N_BUSY)]
-    time.sleep(1.2)
+    files = [add_known_peer(pair.server, f"busy{i}", "10.0.0.1", "udp") for i in range(N_BUSY)]
     with ExitStack() as stack:
         clients = [stack.enter_context(RoamingClient(client, file, "10.0.0.1")) for file in files]
         with busy(server, [each.inner for each in clients]):

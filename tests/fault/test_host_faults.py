@@ -217,7 +217,7 @@ def test_a_client_runs_in_64_mib(lab: Lab, tmp_path: Path, figures: Figures) -> 
         figures.worst("at most", most_bytes / 2**20, "MiB")
         assert most_bytes > 20 * 2**20, "it was in no group"
     finally:
-        wait_until(lambda: not (group / "cgroup.procs").read_text(), "they are gone", timeout_s=10)
+        wait_until(lambda: not (group / "cgroup.procs").read_text(), "they are gone")
         group.rmdir()
 
 

@@ -333,11 +333,11 @@ def test_a_device_that_was_moved_to_another_namespace_works_there_and_leaves_not
     assert answers_ping(scene.client, SERVER), "the uplink is as before"
     assert scene.resolver_file.read_text() == f"nameserver {LAN_DNS}\n"
     away.ip("address", "flush", "dev", "wg0")
-    wait_until(lambda: answers_ping(away, INNER), "made again there", timeout_s=10)
+    wait_until(lambda: answers_ping(away, INNER), "made again there")
     assert "wg0 was moved to another network namespace; its addresses" in scene.log()
     away.ip("link", "set", "wg0", "netns", scene.client.namespace)
-    wait_until(scene.has_all_but_dns, "all that it had before", timeout_s=10)
-    wait_until(scene.answers, "the tunnel, from here", timeout_s=10)
+    wait_until(scene.has_all_but_dns, "all that it had before")
+    wait_until(scene.answers, "the tunnel, from here")
     scene.end()
     assert away.devices() == ["lo"]
     assert scene.left() == []
@@ -349,7 +349,7 @@ def test_dns_servers_that_another_program_replaces_are_said(scene: Scene) -> Non
     time.sleep(5)  # it has seen ours
     scene.resolver_file.write_text(f"nameserver {LAN_DNS}\n")
     said = "/etc/resolv.conf: another program has replaced the tunnel's DNS servers"
-    wait_until(lambda: said in scene.log(), "a warning", timeout_s=10)
+    wait_until(lambda: said in scene.log(), "a warning")
     scene.resolver_file.write_text(text)
-    wait_until(lambda: "the tunnel's DNS servers are back" in scene.log(), "back", timeout_s=10)
+    wait_until(lambda: "the tunnel's DNS servers are back" in scene.log(), "back")
     assert scene.log().count(said) == 1

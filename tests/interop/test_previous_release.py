@@ -186,7 +186,7 @@ def test_this_release_goes_on_where_the_previous_one_was_killed(ends: Ends) -> N
         for pid in ends.server.pids():
             os.kill(pid, number)
     server.asked_to_stop = True
-    wait_until(lambda: not ends.server.pids(), "all of it is gone", timeout_s=10)
+    wait_until(lambda: not ends.server.pids(), "all of it is gone")
     assert differences(before, host_state(ends.server)) != []
     as_old, as_new = (json.loads(ends.peer("list", "--json", is_old=old)) for old in (True, False))
     assert [peer["name"] for peer in as_old] == ["client", "guest"]

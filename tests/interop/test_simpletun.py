@@ -32,7 +32,7 @@ FASTUN_INNER, PEER_INNER = "10.99.0.1", "10.99.0.2"
 def start_peer(host: Host, mode: str, role: str, address: str) -> subprocess.Popen[bytes]:
     """Start the independent peer and give its device an address once it is there."""
     process = host.spawn(sys.executable, str(PEER), mode, "st0", role, address, str(PORT))
-    wait_until(lambda: "st0" in host.devices(), "the peer's device", timeout_s=10)
+    wait_until(lambda: "st0" in host.devices(), "the peer's device")
     host.ip("address", "add", f"{PEER_INNER}/24", "dev", "st0")
     host.ip("link", "set", "st0", "up")
     return process
@@ -50,7 +50,7 @@ def test_the_simpletun_wire_carries_ping_and_megabytes_exactly(
     if fastun_role == "serve":
         url = f"tcp://10.0.0.1:{PORT}"
         gateway = start_gateway(ours, tmp_path, "serve", "--listen", url, **options)
-        wait_until(lambda: ours.listens(PORT), "fastun listens", timeout_s=10)
+        wait_until(lambda: ours.listens(PORT), "fastun listens")
         peer = start_peer(theirs, mode, "client", "10.0.0.1")
     else:
         peer = start_peer(theirs, mode, "server", "10.0.0.2")
@@ -70,4 +70,4 @@ def test_the_simpletun_wire_carries_ping_and_megabytes_exactly(
     assert peer.poll() is None
     assert gateway.scrape().dropped() == before
     assert gateway.stop() == 0
-    wait_until(lambda: INTERFACE not in ours.devices(), "the device is gone", timeout_s=2)
+    wait_until(lambda: INTERFACE not in ours.devices(), "the device is gone")

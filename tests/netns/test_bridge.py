@@ -24,10 +24,10 @@ def test_a_bridge_with_a_port_of_a_larger_mtu_is_warned_of_until_they_fit(
     host.ip("tuntap", "add", "dev", "lan0", "mode", "tap")
     for port in ("ft0", "lan0"):
         host.ip("link", "set", port, "master", "br0")
-    wait_until(lambda: bool(said("the bridge drops frames")), "the warning", timeout_s=10)
+    wait_until(lambda: bool(said("the bridge drops frames")), "the warning")
     (line,) = said("the bridge drops frames")
     for figure in (" warning ", "mtu=1398", "lan0 (1500)", "bridge=br0", "interface=ft0"):
         assert figure in line
     host.ip("link", "set", "lan0", "mtu", "1398")
-    wait_until(lambda: bool(said("fit the TAP device now")), "the end of it", timeout_s=10)
+    wait_until(lambda: bool(said("fit the TAP device now")), "the end of it")
     assert len(said("the bridge drops frames")) == 1

@@ -99,7 +99,7 @@ def test_all_is_well(site: Site) -> None:
         site.client, site.home, "connect", str(site.file),
         wire="wireguard", addresses=("10.99.0.2/24",),
     )  # fmt: skip
-    wait_until(lambda: answers_ping(site.client, "10.99.0.1"), "a link", timeout_s=10)
+    wait_until(lambda: answers_ping(site.client, "10.99.0.1"), "a link")
     assert client.stop() == 0
 
 

@@ -316,7 +316,7 @@ def test_what_others_turn_off_is_on_again_and_a_late_interface_is_masqueraded(
     assert '"172.16.10.0/24"' in at_gateway.run("peer", "add", "tablet")
     gateway.ip("tuntap", "add", "late0", "mode", "tun")
     try:
-        wait_until(lambda: serving.get("/readyz")[0] == 200, "ready", timeout_s=10)
+        wait_until(lambda: serving.get("/readyz")[0] == 200, "ready")
     finally:
         gateway.ip("link", "del", "late0")
     assert serving.stop() == 0

@@ -99,7 +99,7 @@ def test_up_runs_before_the_first_packet_with_the_device_as_it_will_be(scene: Sc
 
 
 def test_peer_up_has_the_peer_in_its_environment(scene: Scene) -> None:
-    wait_until(lambda: bool(scene.said("peer_up $(reboot)")), "peer_up", timeout_s=10)
+    wait_until(lambda: bool(scene.said("peer_up $(reboot)")), "peer_up")
     (line,) = scene.said("peer_up $(reboot)")
     for fact in ("=client ", "_ALLOWED_IPS=10.99.0.2/32 ", "_TRANSPORT=udp ", "_PUBLIC_KEY="):
         assert f"FASTUN_PEER{fact}" in line
@@ -115,7 +115,7 @@ def test_a_hook_that_hangs_is_killed_and_one_that_fails_is_said_while_packets_pa
         'peer_down = ["sh", "-c", "exit 7"]\ntimeout = 1'
     )
     scene.reconnect()
-    wait_until(lambda: "not finished within 1 s, killed" in scene.log(), "killed", timeout_s=10)
+    wait_until(lambda: "not finished within 1 s, killed" in scene.log(), "killed")
     assert "hook=peer_down  peer=client  program=" in scene.log()
     assert "error='exit status 7'" in scene.log()
     pids = [int(pid) for pid in (scene.directory / "hung").read_text().split()]

@@ -94,7 +94,7 @@ def test_rules_that_others_flush_are_put_back_before_anything_has_left(cut_off: 
     nat = cut_off.laptop.run("nft", "list", "table", "ip", "nat").stdout
     with cut_off.watched() as capture, cut_off.ordinary() as attempts:
         cut_off.laptop.run("nft", "flush", "ruleset")
-        wait_until(lambda: TABLE in cut_off.rules(), "put back", timeout_s=5)
+        wait_until(lambda: TABLE in cut_off.rules(), "put back")
         wait_until(lambda: "put back" in cut_off.log(), "the line")
     cut_off.laptop.run("sh", "-c", f"nft -f - <<'END'\n{nat}\nEND")
     assert [each for each in capture.leaks if not OF_THE_LINK.search(each)] == []
@@ -294,7 +294,7 @@ def test_a_reload_turns_it_off_and_on_under_the_session(cut_off: Scene) -> None:
     assert said == "wg0: interface.kill_switch: off -> on\n"
     with cut_off.watched() as capture, cut_off.attempts():
         cut_off.laptop.run("nft", "delete", "table", "inet", TABLE)
-        wait_until(lambda: TABLE in cut_off.rules(), "put back", timeout_s=10)
+        wait_until(lambda: TABLE in cut_off.rules(), "put back")
         capture.leaks.clear()  # of the moment without it
         time.sleep(0.5)
         assert cut_off.answers()

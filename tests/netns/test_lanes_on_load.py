@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import ping
-from fastun.lab.tunnel import FASTUN
 from tests.support.accounting import assert_adds_up
 from tests.support.lanes_at_once import BY_LITTLE_LOAD
+from tests.support.lanes_load import lanes_of
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
-    from fastun.lab.tunnel import GatewayProcess
     from tests.conftest import StartTunnel
 
 N_LANES = 3
 LANES = ("--lanes", str(N_LANES))
 N_FLOWS = 64
-
-
-def lanes_of_peer(gateway: GatewayProcess) -> list[int]:
-    words = ("status", "--json", "--run-dir", str(gateway.log_file.parent))
-    status: Any = json.loads(gateway.host.run(*FASTUN, *words).stdout)
-    found: list[int] = status["peers"][0]["link"]["lanes"]
-    return found
 
 
 def test_without_load_one_lane_has_all_and_nothing_crosses(tunnel: StartTunnel) -> None:
@@ -50,7 +41,7 @@ def test_without_load_one_lane_has_all_and_nothing_crosses(tunnel: StartTunnel) 
             ]
             assert carried[0] >= 20
             assert carried[1:] == [0] * (N_LANES - 1)
-        assert lanes_of_peer(gateway) == [0]
+        assert lanes_of(gateway) == [0]
 
 
 def test_load_opens_one_after_the_other_and_what_is_open_stays(
@@ -62,14 +53,14 @@ def test_load_opens_one_after_the_other_and_what_is_open_stays(
     there = (client.host, server.host, server.inner_address)
     all_lanes = list(range(N_LANES))
     n = 0
-    while lanes_of_peer(client) != all_lanes:
+    while lanes_of(client) != all_lanes:
         assert (n := n + 1) <= 40
         assert start_transfer(*there, n_bytes=5 * 10**7).result(timeout=60).is_exact
-    wait_until(lambda: lanes_of_peer(server) == all_lanes, "so has the server")
+    wait_until(lambda: lanes_of(server) == all_lanes, "so has the server")
     flows = [start_transfer(*there, n_bytes=10**6, port=7400 + n) for n in range(12)]
     assert all(flow.result(timeout=60).is_exact for flow in flows)
     scrape = client.scrape()
     for lane in all_lanes:
         assert scrape.total("fastun_packets_total", role="link-writer", lane=str(lane)) > 100
-    assert lanes_of_peer(client) == all_lanes
+    assert lanes_of(client) == all_lanes
     assert_adds_up((server, client))

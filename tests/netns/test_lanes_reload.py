@@ -237,7 +237,7 @@ def test_a_peer_that_is_another_from_now_on_has_no_lane_and_the_others_lose_noth
         }[what]
         here.write(f'[[peer]]\nname = "{name}"\n{lines}\nallowed_ips = ["{own}"]\n')
         assert here.reload().changes
-        wait_until(lambda: not is_up(here, name), f"{name} is out", timeout_s=10)
+        wait_until(lambda: not is_up(here, name), f"{name} is out")
         assert lanes_of(here.server, name) == []
         here.base()
         wait_until(lambda: is_up(here, name), f"{name} is back", timeout_s=40)
@@ -254,7 +254,7 @@ def test_a_peer_that_is_removed_and_added_under_load_has_all_its_lanes_again(
             del here.peers[name]
             here.write()
             assert here.reload().changes == (f"peer {name}: removed",)
-            wait_until(lambda n=name: not is_up(here, n), f"{name} is out", timeout_s=10)
+            wait_until(lambda n=name: not is_up(here, n), f"{name} is out")
             here.base()
             wait_until(lambda n=name: is_up(here, n), f"{name} is back", timeout_s=40)
             wait_for_several(here)

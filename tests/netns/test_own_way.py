@@ -125,8 +125,8 @@ def test_a_server_whose_name_moves_into_a_routed_network_is_reached(
     with resolv_conf(client, DNS), NameServer(server, DNS, {NAME: ["203.0.113.77"]}) as dns:
         here = connect_with(client, add_peer(there, "client", NAME, transport), WIDE)
         wait_until(lambda: FT0 in client.devices(), "the device", timeout_s=15)
-        wait_until(lambda: way(client, MOVED) == FT0, "the route", timeout_s=5)
-        wait_until(lambda: dns.asked_by != [], "the first lookup", timeout_s=10)
+        wait_until(lambda: way(client, MOVED) == FT0, "the route")
+        wait_until(lambda: dns.asked_by != [], "the first lookup")
         assert "fwmark" not in client.ip("rule")
         dns.hosts[NAME] = [MOVED]
         wait_until(lambda: answers_inside(client, "10.99.0.1"), "the tunnel", timeout_s=30)
@@ -180,6 +180,6 @@ def test_a_client_that_roams_into_a_routed_network_stays_connected(
     client.ip("address", "del", "192.0.2.2/24", "dev", "to-server")
     client.ip("route", "replace", "192.0.2.0/24", "dev", "to-server", "src", "172.20.0.2")
     client.spawn("ping", "-n", "-q", "-i", "0.2", "10.99.0.1")
-    wait_until(lambda: "fwmark" in server.ip("rule"), "the rules", timeout_s=10)
-    wait_until(lambda: answers_inside(server, "10.99.0.2"), "the tunnel", timeout_s=5)
+    wait_until(lambda: "fwmark" in server.ip("rule"), "the rules")
+    wait_until(lambda: answers_inside(server, "10.99.0.2"), "the tunnel")
     assert here.stop() == there.stop() == 0

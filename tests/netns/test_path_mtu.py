@@ -154,7 +154,7 @@ def test_ethernet_frames_whose_senders_cannot_learn_it_go_in_pieces_and_not_in_f
     client, server = narrow.client.host, narrow.server.host
     client.run("ping", "-c5", "-i0.3", "-W1", "-s", "1440", "10.99.0.1", check=False)
     for gateway in (narrow.client, narrow.server):
-        wait_until(lambda g=gateway: path_mtu(g) == NARROW_MTU, "the path is known", timeout_s=10)
+        wait_until(lambda g=gateway: path_mtu(g) == NARROW_MTU, "the path is known")
     before = n_fragments(client), n_fragments(server)
     for inner in (narrow.server.inner_address, narrow.server.inner_address_v6):
         done = start_transfer(client, server, inner, n_bytes=5 * 10**6).result(timeout=60)

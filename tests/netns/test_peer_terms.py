@@ -151,7 +151,7 @@ def test_a_quota_that_is_used_up_cuts_off_until_it_is_raised(here: Office) -> No
     here.peer("quota", "client", "30kB")
     with contextlib.suppress(LabError):  # tests before this one may have used it up
         ping(client, INNER, n=30, interval_s=0.02, size_bytes=1000)
-    wait_until(lambda: "has used up its quota" in here.log(), "the quota", timeout_s=5)
+    wait_until(lambda: "has used up its quota" in here.log(), "the quota")
     assert not answers_ping(client, INNER)
     assert here.dropped("link-reader", "quota") > 0
     assert here.counted("fastun_peer_quota_used_bytes", peer="client") >= 30_000
@@ -175,7 +175,7 @@ def test_a_disabled_and_an_expired_peer_are_cut_off_and_said(here: Office) -> No
     wait_until(lambda: answers_ping(client, INNER), "the peer", timeout_s=20)
     here.peer("expire", "client", "0.05min")
     assert "access ends soon" in here.log()
-    wait_until(lambda: "it is expired" in here.log(), "the end", timeout_s=10)
+    wait_until(lambda: "it is expired" in here.log(), "the end")
     assert not answers_ping(client, INNER)
     assert "expired" in here.peer("list").stdout
 

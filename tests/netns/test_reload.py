@@ -58,7 +58,7 @@ def routes(client: GatewayProcess) -> list[str]:
 
 def wait_for_routes(here: Reloading, *expected: str) -> None:
     for client in here.clients.values():
-        wait_until(lambda: routes(client) == [*expected], "pushed routes", timeout_s=10)  # noqa: B023
+        wait_until(lambda: routes(client) == [*expected], "pushed routes")  # noqa: B023
 
 
 def test_peers_pushes_and_the_rest_change_without_a_lost_packet(here: Reloading) -> None:
@@ -181,11 +181,11 @@ def test_networks_behind_peers_of_the_directory_are_routed(here: Reloading) -> N
             "--endpoint",
             "udp://10.1.0.1",
         )
-        wait_until(lambda: bool(route()), "a route", timeout_s=5)
+        wait_until(lambda: bool(route()), "a route")
         here.reload()
         assert route()
         peer("remove", "site")
-        wait_until(lambda: not route(), "no route", timeout_s=5)
+        wait_until(lambda: not route(), "no route")
 
 
 def test_what_the_system_refuses_changes_nothing(here: Reloading) -> None:
@@ -220,7 +220,7 @@ def test_a_hang_up_without_a_terminal_reloads_either_side(here: Reloading) -> No
     with here.losing_nothing():
         client = here.rewrite_client("tcp", "[interface]\n", '[interface]\naccept = ["mtu"]\n')
         client.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: routes(client) == [], "no route is accepted", timeout_s=10)
+        wait_until(lambda: routes(client) == [], "no route is accepted")
         here.rewrite_client("tcp", 'accept = ["mtu"]\n', "")
         assert here.reload(client).changes
         wait_for_routes(here, "172.22.0.0/16", "172.23.0.0/16")
@@ -238,7 +238,7 @@ def test_a_client_goes_to_its_new_endpoint_and_follows_a_server_that_moves(here:
         client = here.rewrite_client("udp", "10.1.0.1:51820", "10.1.0.1:51822")
         here.reload(client)
         remote = "10.1.0.1:51822"
-        wait_until(lambda: remote in "".join(client.log_tail(5)), "the new endpoint", timeout_s=10)
+        wait_until(lambda: remote in "".join(client.log_tail(5)), "the new endpoint")
         here.sections["listen"] = listen.format(after)
         here.write()
         here.reload()
@@ -246,7 +246,7 @@ def test_a_client_goes_to_its_new_endpoint_and_follows_a_server_that_moves(here:
     established = here.established()
     here.base()
     assert not server.listens(51822, udp=True)
-    wait_until(lambda: "10.1.0.1:51820" in "".join(client.log_tail(5)), "roaming", timeout_s=10)
+    wait_until(lambda: "10.1.0.1:51820" in "".join(client.log_tail(5)), "roaming")
     assert here.established() == established, "the session lives on"
     here.rewrite_client("udp", "10.1.0.1:51822", "10.1.0.1:51820")
     here.reload(client)
@@ -261,14 +261,14 @@ def test_a_client_on_tcp_dials_its_new_endpoint_and_outlives_the_listener(here: 
     here.reload()
     client = here.rewrite_client("tcp", "10.2.0.1:55555", "10.2.0.1:55556")
     here.reload(client)
-    wait_until(lambda: f"remote={remote}" in "".join(client.log_tail(5)), "its link", timeout_s=10)
-    wait_until(lambda: answers_ping(client.host, reloading.SERVER_INNER), "traffic", timeout_s=10)
+    wait_until(lambda: f"remote={remote}" in "".join(client.log_tail(5)), "its link")
+    wait_until(lambda: answers_ping(client.host, reloading.SERVER_INNER), "traffic")
     with here.losing_nothing():
         here.base()
         wait_until(lambda: not server.listens(55556), "no listener")
     here.rewrite_client("tcp", "10.2.0.1:55556", "10.2.0.1:55555")
     here.reload(client)
-    wait_until(lambda: answers_ping(client.host, reloading.SERVER_INNER), "traffic", timeout_s=10)
+    wait_until(lambda: answers_ping(client.host, reloading.SERVER_INNER), "traffic")
 
 
 @pytest.mark.parametrize("n", [20, pytest.param(1000, marks=pytest.mark.soak)])

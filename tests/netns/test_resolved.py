@@ -136,7 +136,7 @@ def test_split_dns_asks_the_tunnels_server_for_its_domain_alone(scene: Scene) ->
     # A kill leaves nothing of the interface, and the next start finds nothing in its way.
     process.kill()
     process.wait(10)
-    wait_until(lambda: scene.resolver() == scene.before, "the interface is gone", timeout_s=10)
+    wait_until(lambda: scene.resolver() == scene.before, "the interface is gone")
     process = scene.connect()
     wait_until(lambda: scene.looked_up(HOSTS[0]) == IN_TUNNEL, "split DNS again", timeout_s=20)
     process.send_signal(signal.SIGTERM)

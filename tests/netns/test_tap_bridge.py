@@ -70,14 +70,14 @@ def test_a_bridge_that_is_not_there_is_waited_for_and_joined(office: Office) -> 
     assert status == 503
     assert "not a port of bridge br0" in reason
     office.make_bridge()
-    wait_until(office.is_port, "it has joined", timeout_s=10)
-    wait_until(lambda: office.says("the bridge is there now"), "the log says so", timeout_s=5)
-    wait_until(lambda: office.network.server.get("/readyz")[0] == 200, "ready", timeout_s=5)
+    wait_until(office.is_port, "it has joined")
+    wait_until(lambda: office.says("the bridge is there now"), "the log says so")
+    wait_until(lambda: office.network.server.get("/readyz")[0] == 200, "ready")
 
 
 def test_hosts_behind_the_bridge_and_peers_reach_each_other(office: Office) -> None:
     one, other = (peer.host for peer in office.network.peers)
-    wait_until(lambda: answers_ping(one, OFFICE), "the office answers", timeout_s=10)
+    wait_until(lambda: answers_ping(one, OFFICE), "the office answers")
     assert answers_ping(other, OFFICE)
     assert answers_ping(other, BRIDGE)
     assert answers_ping(one, "192.168.5.12")
@@ -104,7 +104,7 @@ def test_a_peer_gets_an_address_by_dhcp_from_behind_the_bridge(
 
 def test_it_is_put_back_when_another_program_removes_it(office: Office) -> None:
     office.server.ip("link", "set", "ft0", "nomaster")
-    wait_until(office.is_port, "it is back", timeout_s=10)
+    wait_until(office.is_port, "it is back")
     wait_until(
         lambda: office.says("its place in bridge br0 was removed by another program"), "said"
     )
@@ -121,14 +121,14 @@ def test_no_peer_can_have_the_bridges_address(office: Office) -> None:
             out.send(frame(b"\xff" * 6, mac_of(office.server, "br0")))
             return office.network.drops("bad_source") > before
 
-        wait_until(is_dropped, "it is dropped", timeout_s=10)
+        wait_until(is_dropped, "it is dropped")
 
 
 def test_a_bridge_that_is_made_anew_is_joined_again(office: Office) -> None:
     office.server.ip("link", "delete", "br0")
-    wait_until(lambda: office.network.server.get("/readyz")[0] == 503, "noticed", timeout_s=10)
+    wait_until(lambda: office.network.server.get("/readyz")[0] == 503, "noticed")
     office.make_bridge()
-    wait_until(office.is_port, "it has joined again", timeout_s=10)
+    wait_until(office.is_port, "it has joined again")
     wait_until(
         lambda: answers_ping(office.network.peers[0].host, OFFICE), "the office", timeout_s=15
     )

@@ -6,10 +6,9 @@ The topology is in tests/support/tap_network.py.
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -17,8 +16,8 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping, ping
-from fastun.lab.tunnel import FASTUN
 from tests.support.accounting import assert_adds_up
+from tests.support.lanes_load import status_of
 from tests.support.tap_goodput import beside_the_server, limited
 from tests.support.tap_network import (
     BROADCAST,
@@ -108,12 +107,8 @@ def test_an_address_in_one_vlan_is_not_that_in_another(network: TapNetwork) -> N
 
 
 def macs_shown(network: TapNetwork, peer: str) -> list[str]:
-    shown = network.server.host.run(
-        *(*FASTUN, "status", "--json", "--run-dir", str(network.server.log_file.parent))
-    )
-    return next(
-        each["mac_addresses"] for each in json.loads(shown.stdout)["peers"] if each["name"] == peer
-    )
+    shown: list[dict[str, Any]] = status_of(network.server)["peers"]
+    return next(list(each["mac_addresses"]) for each in shown if each["name"] == peer)
 
 
 def test_super_packets_go_whole_from_peer_to_peer(network: TapNetwork) -> None:
@@ -187,7 +182,7 @@ def test_an_address_that_moves_between_peers_is_counted(network: TapNetwork) -> 
             second.send(frame(away, mac))
             return network.server.scrape().total("fastun_mac_moves_total") > before + 3
 
-        wait_until(has_moved, "moves", timeout_s=10)
+        wait_until(has_moved, "moves")
 
 
 def test_a_worker_that_is_killed_finds_the_addresses_that_were_known(network: TapNetwork) -> None:
@@ -203,7 +198,7 @@ def test_a_worker_that_is_killed_finds_the_addresses_that_were_known(network: Ta
             if role in child.cmdline()[0]
         )
         worker.kill()
-        wait_until(lambda: network.server.get("/readyz")[0] == 200, "ready again", timeout_s=10)
+        wait_until(lambda: network.server.get("/readyz")[0] == 200, "ready again")
         wait_until(
             lambda: answers_ping(one.host, other.inner_address),
             "peers reach each other",

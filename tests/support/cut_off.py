@@ -90,7 +90,7 @@ class Scene:
         file = self.home / "started.toml"
         file.write_text(file.read_text().replace(f"udp://{NAME}", f"udp://{SERVER}"))
         assert f"+udp://{SERVER}:51820" in self.fastun("reload").stdout
-        wait_until(lambda: f"remote={SERVER}:51820" in self.log(), "the endpoint", timeout_s=5)
+        wait_until(lambda: f"remote={SERVER}:51820" in self.log(), "the endpoint")
 
     def ends(self, how: Callable[[], object], code: int | None = None) -> None:
         """Have the client end, with all its workers."""
@@ -99,7 +99,7 @@ class Scene:
         how()
         ended = process.wait(15)
         assert code is None or ended == code, self.log()
-        wait_until(lambda: not self.laptop.pids(), "workers gone", timeout_s=10)
+        wait_until(lambda: not self.laptop.pids(), "workers gone")
 
     def answers(self) -> bool:
         assert self.process is None or self.process.poll() is None, self.log()

@@ -40,7 +40,7 @@ def kill_a_worker(scene: Scene) -> None:
 def weaken(scene: Scene) -> None:
     scene.laptop.run("nft", "insert", "rule", "inet", TABLE, "postrouting", "accept")
     wait_until(lambda: not any(line.strip() == "accept" for line in scene.rules().splitlines()),
-               "without their rule", timeout_s=5)  # fmt: skip
+               "without their rule")  # fmt: skip
 
 
 def kill(scene: Scene) -> None:
@@ -87,7 +87,7 @@ def hand_out_routes(scene: Scene) -> None:
     scene.laptop.ip("address", "add", "203.0.113.77/20", "dev", UPLINK)
     scene.laptop.ip("-6", "route", "add", "2000::/3", "via", "fd01::1", "dev", UPLINK)
     time.sleep(1)
-    wait_until(scene.answers, "the tunnel, as if there were no such routes", timeout_s=10)
+    wait_until(scene.answers, "the tunnel, as if there were no such routes")
     for route in routes:
         scene.laptop.ip("route", "del", route, "via", ROUTER, "dev", UPLINK)
     scene.laptop.ip("address", "del", "203.0.113.77/20", "dev", UPLINK)
@@ -104,7 +104,7 @@ def take_the_lease_of_a_rogue_dhcp_server(scene: Scene) -> None:
     ):
         assert f"0.0.0.0/1 via {ROUTER} dev {UPLINK}" in scene.laptop.ip("route")
         scene.laptop.run("timeout", "2", "getent", "hosts", "secret.example.org", check=False)
-        wait_until(scene.answers, "the tunnel, as if there were no such server", timeout_s=10)
+        wait_until(scene.answers, "the tunnel, as if there were no such server")
     scene.laptop.run("sh", "-c", f"echo nameserver {ROUTER} > /etc/resolv.conf")
     scene.laptop.ip("address", "del", "203.0.113.77/20", "dev", UPLINK)
     for route in ("0.0.0.0/1", "128.0.0.0/1", "10.99.0.0/25", AWAY):
@@ -119,7 +119,7 @@ def hear_a_rogue_router(scene: Scene) -> None:
     router = partial(router_advertisement.advertise, scene.internet, "to-laptop")
     router(prefixes=inner, routes=halves)
     wait_until(lambda: _heard(scene) >= {"default", *halves, *inner}, "it is heard")
-    wait_until(scene.answers, "the tunnel, as if there were no such router", timeout_s=10)
+    wait_until(scene.answers, "the tunnel, as if there were no such router")
     scene.laptop.run("timeout", "2", "getent", "hosts", "secret.example.org", check=False)
     for setting, value in (("accept_ra_rt_info_max_plen", 0), ("accept_ra", 0)):
         scene.laptop.sysctl(f"net.ipv6.conf.{UPLINK}.{setting}", value)

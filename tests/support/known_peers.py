@@ -111,4 +111,4 @@ class Server:
         for connection in self.connections:
             connection.close()
         self.connections.clear()
-        wait_until(lambda: self.n_up() == 0, "the ends", timeout_s=10)
+        wait_until(lambda: self.n_up() == 0, "the ends")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastun.lab.host import wait_until
-from fastun.lab.tunnel import FASTUN
+import msgspec
+
+from fastun.lab.host import WAIT_LIMIT_S, wait_until
+from fastun.status import control
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,8 +61,8 @@ def loaded(source: Host, destination: Host, address: str) -> Iterator[None]:
 
 def status_of(gateway: GatewayProcess) -> Any:
     """Return what `fastun status` says."""
-    words = ("status", "--json", "--run-dir", str(gateway.log_file.parent))
-    return json.loads(gateway.host.run(*FASTUN, *words).stdout)
+    path = control.socket_path(gateway.log_file.parent, gateway.interface)
+    return msgspec.to_builtins(control.request(path, "status", timeout_s=WAIT_LIMIT_S))
 
 
 def lanes_of(gateway: GatewayProcess, name: str | None = None) -> list[int]:

@@ -46,7 +46,7 @@ def missing_packets(gateway: GatewayProcess) -> list[int]:
 
 def assert_each_lane_adds_up(gateway: GatewayProcess) -> None:
     try:
-        wait_until(lambda: not any(missing_packets(gateway)), "it adds up", timeout_s=10)
+        wait_until(lambda: not any(missing_packets(gateway)), "it adds up")
     finally:
         print(missing_packets(gateway))  # noqa: T201
 

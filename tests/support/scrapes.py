@@ -26,7 +26,7 @@ def quiesced(gateway: GatewayProcess) -> Scrape:
             last.get(name) == value for name, value in before.items() if name.startswith(moving)
         )
 
-    wait_until(rests, "the tunnel quiesces", timeout_s=10, interval_s=0.3)
+    wait_until(rests, "the tunnel quiesces", interval_s=0.3)
     return before
 
 
