@@ -1,7 +1,7 @@
 """The command line. What runs a command is loaded when the command is given.
 
 cli             the commands with their help; how every failure reaches the person (last_line)
-*_cli           the same for one command or a group of them
+*_cli           the same for one command or a group of them; late loads them when asked for
 options         what several commands have in common; completion: what a shell completes
 streams         stdin, stdout and stderr, however the caller has left them
 

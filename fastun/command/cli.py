@@ -16,14 +16,7 @@ import click
 
 from fastun import __version__, ending, imports
 from fastun.command import streams
-from fastun.command.bench_cli import bench
-from fastun.command.capture_cli import capture
 from fastun.command.completion import completion, interface_names, peer_names
-from fastun.command.disconnect_cli import disconnect
-from fastun.command.drain_cli import drain
-from fastun.command.fleet_cli import fleet
-from fastun.command.grafana_cli import grafana
-from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import (
     Stopped,
     explain,
@@ -32,6 +25,7 @@ from fastun.command.last_line import (
     say_last,
     stop,
 )
+from fastun.command.late import LateCommands
 from fastun.command.options import (
     NumberRange,
     connect_options,
@@ -41,8 +35,6 @@ from fastun.command.options import (
     state_option,
     tunnel_options,
 )
-from fastun.command.peer_cli import peer
-from fastun.command.service_cli import install_service
 from fastun.config.key_text import without_keys
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import ConnectSettings, Options, Role, load
@@ -50,6 +42,7 @@ from fastun.errors import RuntimeFailure, one_line
 
 
 @click.group(
+    commands=LateCommands(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     no_args_is_help=False,
 )
@@ -267,21 +260,7 @@ def doctor(
     context.exit(listing.show(found, as_json=as_json))
 
 
-for command in (
-    bench,
-    capture,
-    completion,
-    disconnect,
-    drain,
-    fleet,
-    grafana,
-    install_service,
-    keygen,
-    pubkey,
-    key,
-    peer,
-):
-    cli.add_command(command)
+cli.add_command(completion)
 
 
 def _dialling(target: str | None, options: dict[str, Any]) -> ConnectSettings:

@@ -31,6 +31,7 @@ NEVER = (
     "ctypes",  # 0.7 MiB
     "dns",  # but where a name is looked up past the tunnel
     "fastun.bench",
+    "fastun.command.peer_cli",
     "fastun.doctor",
     "fastun.lab",
     "fastun.top",
