@@ -75,8 +75,8 @@ class RoamingClient:
             self.send(initiation)
             try:
                 response = self.socket.recv(65535)
-                while response[0] == MessageType.RESPONSE and not _answers(response, state):
-                    response = self.socket.recv(65535)  # that was of the try before
+                while not _answers(response, state):
+                    response = self.socket.recv(65535)  # that was of the try before, or a call
             except TimeoutError:
                 continue
             if response[0] == MessageType.RESPONSE:
