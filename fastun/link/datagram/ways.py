@@ -295,7 +295,9 @@ class Ways:
             return
         is_wanted = is_wanted and left_s > constants.keepalive_timeout_s
         for step in way.life.steps(now_s, traffic, dials=self._dials, is_wanted=is_wanted):
-            self._do(known, way, step)
+            # What was heard may have come from the gateway that was left.
+            if step is not Step.CARRY or way.is_proven or not self._dials:
+                self._do(known, way, step)
 
     def _do(self, known: PeerWays, way: Way, step: Step) -> None:
         match step:

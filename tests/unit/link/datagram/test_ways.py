@@ -233,6 +233,26 @@ def fresh(role: str, lane: int) -> Any:
     return SimpleNamespace(role=role, lane=lane, send=lambda *_: None)
 
 
+def test_what_the_gateway_that_was_left_still_sends_proves_no_way_to_the_next(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        pair = await spread(now)
+        client, server = ends(pair)
+        server.is_deaf_in = {2}  # the proof is lost
+        server.address = UdpAddress(ip_address("198.51.100.9"), 1234)
+        now.s += 1
+        client.sessions.doubt(0)
+        await pair.looks(now, 3, BUSY)
+        assert client.lanes_of() == (0, 1, 3)
+        now.s += 0.1
+        client.lanes.all[2].peers.note(0, "received_ns")
+        await pair.looks(now, 1, BUSY)
+        assert client.lanes_of() == (0, 1, 3)
+
+    run(claim())
+
+
 def test_a_client_that_has_started_anew_has_one_lane_at_once(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = await spread(now)
