@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from bench.tunnel.against import interval
+from bench.tunnel.turns import interval
 from fastun.bench.model import grid
 from fastun.bench.model.costs import (
     HALF,

@@ -7,8 +7,8 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from bench.model.compared import summarise
-from bench.tunnel.against import ROUNDS_MIN
 from bench.tunnel.report import Grid
+from bench.tunnel.turns import ROUNDS_MIN
 from fastun.bench.model import grid
 from fastun.bench.model.prediction import DEMANDS
 from fastun.bench.model.report import SHORT

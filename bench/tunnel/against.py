@@ -2,21 +2,15 @@
 
 Or beside itself with nothing confined: what that costs.
 
-Both versions are up at once and take turns, and the one that is measured first changes from round
-to round. What counts is the ratio within a round: a machine that is busy for a while is so for
-both. Of the rounds' ratios the median is shown, with an interval that holds the true one with a
-confidence of 95 % whatever the distribution (order statistics: each ratio is above the true median
-or below it, like the fall of a coin).
+What counts is the ratio within a round (turns.py). Of the rounds' ratios the median is shown, with
+the interval that holds the true one.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import sys
-import tempfile
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,13 +19,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from bench.tunnel.cases import OURS, Case
 from bench.tunnel.choice import choose
 from bench.tunnel.figures import FIGURES, HIGHER
-from bench.tunnel.measures import MEASURES, socket_buffer_bytes
+from bench.tunnel.measures import MEASURES
 from bench.tunnel.programs import fastun
 from bench.tunnel.report import Grid
 from bench.tunnel.results import Settings
-from bench.tunnel.rounds import Run
-from fastun.errors import ConfigError, RuntimeFailure
-from fastun.lab.network import Lab
+from bench.tunnel.turns import ROUNDS_MIN, interval, parse_turns, take_turns
+from fastun.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,13 +35,9 @@ if TYPE_CHECKING:
     from bench.tunnel.results import CaseResult
     from fastun.endpoint import Scheme
 
-# With six rounds the whole span is 97 % sure; with nine the least and the most can be left out.
-ROUNDS = 9
-ROUNDS_MIN = 6
 UNCONFINED = (sys.executable, "-m", "bench.tunnel.programs.unconfined")
 # A ratio whose interval does not reach this far is a loss, not noise.
 LEAST_RATIO = 0.97
-_UNSURE = 0.05
 
 
 class _Wire(NamedTuple):
@@ -65,11 +54,11 @@ _WIRES: Final = (
     _Wire("secure-tcp", "secure TCP", "wireguard", "tcp"),
     _Wire("secure-udp", "secure UDP", "wireguard", "udp"),
 )
+# Unless others are chosen.
 _COMPARED: Final = (
     *("one-stream", "four-streams", "idle-ping", "request-response"),
     *("packets-64", "packets-1200", "memory"),
 )
-_MEASURES: Final = tuple(one for one in MEASURES if one.name in _COMPARED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +77,10 @@ class Comparison:
         return self.high < LEAST_RATIO
 
 
-def interval(ratios: Sequence[float]) -> tuple[float, float]:
-    """Return where the median of what `ratios` are drawn from lies, with a confidence of 95 %.
-
-    That takes ROUNDS_MIN of them; fewer give their span.
-    """
-    ordered, n = sorted(ratios), len(ratios)
-    n_left_out, unsure = 0, 2 * 0.5**n
-    while n_left_out + 1 < n / 2:
-        unsure += 2 * math.comb(n, n_left_out + 1) * 0.5**n
-        if unsure > _UNSURE:
-            break
-        n_left_out += 1
-    return ordered[n_left_out], ordered[-1 - n_left_out]
-
-
 def compare(wire: str, this: CaseResult, other: CaseResult) -> list[Comparison]:
     """Return how the two versions compare on one wire, in the order of the figures.
 
-    What was taken too seldom to be sure of anything, as the start-up is, is left out.
+    What was taken too seldom to be sure of anything is left out.
     """
     found = []
     for figure in FIGURES:
@@ -156,46 +130,18 @@ def measure(
     settings: Settings,
     console: Console,
     wires: Sequence[_Wire] = _WIRES,
-    measures: Sequence[Measure] = _MEASURES,
+    measures: Sequence[Measure] = MEASURES,
 ) -> list[Comparison]:
     """Measure both versions on these wires. Raises FastunError."""
     pairs = [_pair_of_cases(one, other) for one in wires]
-    with ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastun-bench-"))
-        lab = stack.enter_context(Lab())
-        run = Run(lab, Path(directory), settings, partial(console.print, highlight=False))
-        run.bring_up([case for pair in pairs for case in pair])
-        run.measure(measures, swaps=True)
-    failed = [f"{case.title}: {reason}" for case in run.cases for reason in case.reasons]
-    if failed:
-        raise RuntimeFailure("; ".join(failed))
-    results = {case.name: case for case in run.cases}
+    cases = [case for pair in pairs for case in pair]
+    say = partial(console.print, highlight=False)
+    results = take_turns(cases, measures, settings, say)
     return [
         one
         for (this, theirs), wire in zip(pairs, wires, strict=True)
         for one in compare(wire.title, results[this.name], results[theirs.name])
     ]
-
-
-def parse_turns(
-    parser: argparse.ArgumentParser, arguments: Sequence[str], *, n_trials: int
-) -> tuple[argparse.Namespace, Settings]:
-    """Read the command line of a comparison that takes turns; SystemExit(2) if it is wrong.
-
-    `parser` gets the options that all of them have, beside its own.
-    """
-    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
-    parser.add_argument("--seconds", type=int, default=1, metavar="S", help="of one transfer")
-    chosen = parser.parse_args(arguments)
-    if chosen.rounds < ROUNDS_MIN or chosen.seconds < 1:
-        parser.error(f"--rounds must be {ROUNDS_MIN} or more, --seconds 1 or more")
-    return chosen, Settings(
-        is_quick=True,
-        n_rounds=chosen.rounds,
-        seconds=chosen.seconds,
-        n_trials=n_trials,
-        socket_buffer_bytes=socket_buffer_bytes(),
-    )
 
 
 def main(arguments: Sequence[str], console: Console) -> int:
@@ -210,12 +156,17 @@ def main(arguments: Sequence[str], console: Console) -> int:
     other.add_argument(
         "--unconfined", action="store_true", help="this checkout, with no process confined"
     )
-    wires, measures = (", ".join(one.name for one in known) for known in (_WIRES, _MEASURES))
+    wires, measures = (", ".join(one.name for one in known) for known in (_WIRES, MEASURES))
     parser.add_argument("--wires", metavar="A,B", help=f"of: {wires}")
-    parser.add_argument("--measures", metavar="A,B", help=f"of: {measures}")
+    parser.add_argument(
+        "--measures",
+        metavar="A,B",
+        default=",".join(_COMPARED),
+        help=f"of: {measures}; default: %(default)s",
+    )
     chosen, settings = parse_turns(parser, arguments, n_trials=4)
     try:
-        choice = choose(chosen.wires, _WIRES), choose(chosen.measures, _MEASURES)
+        choice = choose(chosen.wires, _WIRES), choose(chosen.measures, MEASURES)
     except ConfigError as error:
         parser.error(str(error))
     program = UNCONFINED if chosen.unconfined else (str(program_of(chosen.checkout)),)

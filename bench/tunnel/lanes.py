@@ -1,6 +1,6 @@
 """What several lanes cost where there is no core for them: fastun with 2 and 4 beside 1.
 
-All are up at once and take turns; what counts is the ratio within a round, as in against.py. On a
+All take turns; what counts is the ratio within a round (turns.py). On a
 machine with cores to spare lanes gain goodput; here they should lose nothing.
 """
 
@@ -10,25 +10,20 @@ import argparse
 import os
 import statistics
 import sys
-import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import psutil
 
-from bench.tunnel.against import ROUNDS_MIN, interval, parse_turns
 from bench.tunnel.cases import OURS, Case
 from bench.tunnel.cpu import IDLE_SHARE_MAX, Spent, processes_cpu_s
 from bench.tunnel.figures import HIGHER, LOWER, Figure
 from bench.tunnel.measures import Figures, Measure, Subject, socket_buffer_bytes
 from bench.tunnel.programs import fastun
 from bench.tunnel.report import Grid
-from bench.tunnel.rounds import Run
-from fastun.errors import RuntimeFailure
+from bench.tunnel.turns import ROUNDS_MIN, interval, parse_turns, take_turns
 from fastun.lab.host import wait_until
-from fastun.lab.network import Lab
 from fastun.lab.traffic import iperf3
 from fastun.native import ROLES
 
@@ -239,15 +234,8 @@ def measure(
 ) -> dict[Scheme, list[Ratio]]:
     """Measure all on these wires. Raises FastunError."""
     cases = _cases(schemes, how)
-    with ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastun-bench-"))
-        lab = stack.enter_context(Lab())
-        run = Run(lab, Path(directory), settings, partial(console.print, highlight=False))
-        run.bring_up([case for by_lanes in cases.values() for case in by_lanes.values()])
-        run.measure(MEASURES, swaps=True)
-    if failed := [f"{case.title}: {reason}" for case in run.cases for reason in case.reasons]:
-        raise RuntimeFailure("; ".join(failed))
-    results = {case.name: case for case in run.cases}
+    in_order = [case for by_lanes in cases.values() for case in by_lanes.values()]
+    results = take_turns(in_order, MEASURES, settings, partial(console.print, highlight=False))
     return {
         scheme: ratios({n: results[case.name] for n, case in by_lanes.items()})
         for scheme, by_lanes in cases.items()

@@ -71,28 +71,22 @@ class Run:
             else:
                 self._start(case, result)
 
-    def measure(self, measures: Sequence[Measure], *, swaps: bool = False) -> None:
-        """Take all measures of all cases, as many rounds as the settings say.
-
-        With ``swaps`` every other round has the cases in the opposite order, so that neighbours
-        are measured as often before each other as after.
-        """
+    def measure(self, measures: Sequence[Measure]) -> None:
+        """Take all measures of all cases, as many rounds as the settings say."""
         for number in range(self._settings.n_rounds):
-            self.idle_shares.append(idle_share(IDLE_WATCH_S))
-            in_turn = self._swapped(number) if swaps else self._rotated(number)
-            for measure in measures:
-                for running in in_turn:
-                    if running in self._running:
-                        what = f"round {number + 1}/{self._settings.n_rounds}, {measure.name}"
-                        self._say(f"{what}: {running.case.title}")
-                        self._take(running, measure, what)
+            first = number % len(self._running) if self._running else 0
+            self.take_round(number, measures, first=first)
 
-    def _rotated(self, number: int) -> list[_Running]:
-        first = number % len(self._running) if self._running else 0
-        return self._running[first:] + self._running[:first]
-
-    def _swapped(self, number: int) -> list[_Running]:
-        return self._running[:: -1 if number % 2 else 1]
+    def take_round(self, number: int, measures: Sequence[Measure], *, first: int = 0) -> None:
+        """Take all measures of all cases once, each measure beginning with case ``first``."""
+        self.idle_shares.append(idle_share(IDLE_WATCH_S))
+        in_turn = self._running[first:] + self._running[:first]
+        for measure in measures:
+            for running in in_turn:
+                if running in self._running:
+                    what = f"round {number + 1}/{self._settings.n_rounds}, {measure.name}"
+                    self._say(f"{what}: {running.case.title}")
+                    self._take(running, measure, what)
 
     def _start(self, case: Case, result: CaseResult) -> None:
         pair = None

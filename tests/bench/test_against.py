@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import random
-import statistics
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bench.tunnel.against import Comparison, as_grid, compare, interval, program_of
+from bench.tunnel.against import Comparison, as_grid, compare, program_of
 from bench.tunnel.results import CaseResult
 from fastun.errors import ConfigError
 
@@ -21,32 +17,6 @@ if TYPE_CHECKING:
 def case(**values: list[float]) -> CaseResult:
     named = {name.replace("_", "-"): each for name, each in values.items()}
     return CaseResult(name="case", title="case", kind="fastun", values=named)
-
-
-@pytest.mark.parametrize(
-    ("n", "left_out"), [(6, 0), (8, 0), (9, 1), (11, 1), (12, 2), (15, 3), (20, 5)]
-)
-def test_as_many_ratios_are_left_out_as_the_tables_of_the_sign_test_say(
-    n: int, left_out: int
-) -> None:
-    assert interval(list(range(n))) == (left_out, n - 1 - left_out)
-
-
-@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=30))
-def test_the_median_lies_within_the_interval(ratios: list[float]) -> None:
-    low, high = interval(ratios)
-
-    assert low <= statistics.median(ratios) <= high
-
-
-def test_the_interval_misses_the_true_median_one_time_in_twenty_at_most() -> None:
-    draw = random.Random(1)
-    n_missed = 0
-    for _ in range(4000):
-        low, high = interval([draw.lognormvariate(0, 0.3) for _ in range(9)])
-        n_missed += not low <= 1 <= high
-
-    assert 0 < n_missed < 4000 * 0.05
 
 
 def test_a_ratio_is_of_one_round_and_above_1_where_this_version_is_better() -> None:
