@@ -158,13 +158,22 @@ void piece_expect_nothing(struct piece_room *room) {
     room->expected = NULL;
 }
 
+/* No more than has come: a piece of a few bytes costs no copy of a whole. */
+static void move_pieces(uint8_t *to, const uint8_t *from, const struct piece_place *place) {
+    for (size_t at = 0, index = 0; at < place->whole; at += place->slice, index++) {
+        size_t left = place->whole - at;
+        if (has(place, (unsigned)index))
+            memcpy(to + at, from + at, left < place->slice ? left : place->slice);
+    }
+}
+
 size_t piece_room_leave(struct piece_room *room) {
     if (room->place == NULL)
         return 0;
     size_t whole = room->place->whole;
     uint8_t *bytes = bytes_of(room->table, room->place);
     if (bytes != NULL)
-        memcpy(bytes, room->bytes, whole);
+        move_pieces(bytes, room->bytes, room->place);
     else
         room->place->came_ns = 0;
     if (bytes != NULL && room->expected > room->bytes)

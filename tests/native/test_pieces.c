@@ -328,7 +328,6 @@ static void in_the_room_the_same_is_joined(void) {
 static void a_message_is_opened_beside_a_whole_only_as_a_piece_of_it(void) {
     static struct cut cut;
     begin_in_the_room(&cut, 40);
-    CHECK(room.place != NULL);
     CHECK(piece_expect(&room, 2, 41, PIECE_HEADER + 1000, 1000) == NULL); /* another session */
     CHECK(piece_expect(&room, 1, 39, PIECE_HEADER + 1000, 1000) == NULL);
     CHECK(piece_expect(&room, 1, 40, PIECE_HEADER + 1000, 1000) == NULL); /* it is there */
@@ -337,8 +336,7 @@ static void a_message_is_opened_beside_a_whole_only_as_a_piece_of_it(void) {
     CHECK(piece_expect(&room, 1, 41, PIECE_HEADER + 1001, 1000) == NULL);
     CHECK(piece_expect(&room, 1, 41, PIECE_HEADER, 1000) == NULL);
     CHECK(piece_expect(&room, 1, 41, PIECE_HEADER + 1000, 1000 + PIECE_WAIT_NS) == NULL);
-    uint8_t *at = piece_expect(&room, 1, 49, PIECE_HEADER + 1000, 1000);
-    CHECK(at == content + 9 * 1000);
+    CHECK(piece_expect(&room, 1, 49, PIECE_HEADER + 1000, 1000) == content + 9 * 1000);
     piece_expect_nothing(&room);
     has_room = false;
 }
@@ -376,6 +374,16 @@ static void a_whole_in_the_room_is_forgotten_with_its_table(void) {
     has_room = false;
 }
 
+static void what_has_not_come_is_not_moved_out_of_the_room(void) {
+    static struct cut cut;
+    begin_in_the_room(&cut, 40);
+    table.long_bytes = calloc(PIECE_PLACES_LONG, PIECE_WHOLE_MAX);
+    memset(content + PIECE_HEADER + 1000, 7, 9000);
+    CHECK_EQUAL(piece_room_leave(&room), 0);
+    CHECK(memchr(table.long_bytes + 1000, 7, 9000) == NULL);
+    has_room = false;
+}
+
 int main(void) {
     RUN(two_halves_are_the_frame_in_either_order_and_of_any_length);
     RUN(a_super_packet_is_whole_again_in_any_order_and_of_any_length);
@@ -385,6 +393,7 @@ int main(void) {
     RUN(a_message_is_opened_beside_a_whole_only_as_a_piece_of_it);
     RUN(what_is_opened_beside_a_whole_does_not_change_it);
     RUN(a_whole_in_the_room_is_forgotten_with_its_table);
+    RUN(what_has_not_come_is_not_moved_out_of_the_room);
     RUN(a_header_that_no_sender_makes_is_refused);
     RUN(what_is_refused_disturbs_nothing);
     return EXIT_SUCCESS;
