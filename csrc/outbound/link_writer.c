@@ -120,20 +120,8 @@ static struct writer_link *link_of(struct link_writer *writer, const struct ring
     return link;
 }
 
-/* The first datagram that is left when the doorbell rings; all that follow are left as well. */
-static int first_unsent_datagram(const struct batch *batch) {
-    int i = 0;
-    while (batch->is_done[i] || batch->links[i] == NULL || !batch->links[i]->format.is_datagram)
-        i++;
-    return i;
-}
-
 static enum step write_batch(struct link_writer *writer, struct batch *batch) {
     enum step step = datagrams_write(writer, batch);
-    /* A stream's record behind a datagram that is left must wait, too: released it cannot be, so it
-     * would be written again. */
-    if (step == STEP_DOORBELL)
-        batch->n = first_unsent_datagram(batch);
     int n_done = streams_write(writer, batch);
     fair_watch(writer);
     if (n_done > 0)

@@ -39,7 +39,7 @@ struct writer_link {
 
 enum { BATCH_RECORDS_MAX = 256 };
 
-/* Records that have overtaken others, which come first to be released: where they end. */
+/* Records that are done, behind others that are not and come first to be released: where they end. */
 struct written_early {
     uint64_t ends[BATCH_RECORDS_MAX];
     int n;

@@ -104,9 +104,12 @@ int streams_write(struct link_writer *writer, struct batch *batch) {
     for (; n_released < batch->n; n_released++) {
         int i = n_released;
         const struct ring_view *record = batch->records[i];
+        const struct writer_link *link = batch->links[i];
         if (batch->is_done[i])
             continue;
-        if (batch->links[i] != NULL) {
+        if (link != NULL && link->format.is_datagram)
+            break; /* the bell rang before it was sent */
+        if (link != NULL) {
             write_records(writer, batch, i);
         } else if (writer->loop.wire == WIRE_WIREGUARD || record->slot != 0) {
             captured_drop(writer, record, DROP_link_writer_no_link);

@@ -10,7 +10,7 @@
 #include "formats.h"
 #include "sockets.h"
 
-enum { UNREACHABLE = 1, ON_STREAM = 2, SIZE = 200, TRAIN = 64 };
+enum { UNREACHABLE = 1, ON_STREAM = 2, BLOCKED = 3, SIZE = 200, TRAIN = 64 };
 
 static struct datagram_peers *const peers = &datagram_peers;
 
@@ -38,7 +38,7 @@ static uint64_t n_sent_packets(void) {
     return stats_read_counter(peers->lane.stats, ROLE_link_writer, COUNTER_packets);
 }
 
-static void what_is_behind_a_datagram_that_waits_is_written_once(void) {
+static void what_is_behind_a_datagram_that_waits_is_written_or_dropped_once(void) {
     struct link_format format = sealed_format(MODE_TUN, false);
     uint8_t bytes[2000];
     int stream[2];
@@ -50,19 +50,26 @@ static void what_is_behind_a_datagram_that_waits_is_written_once(void) {
     pair_open(stream, SOCK_STREAM | SOCK_NONBLOCK);
     CHECK_EQUAL(loop_attach_link(peers->worker.loop, ON_STREAM, ON_STREAM, stream[0], &format), 0);
 
+    loop_block_link(peers->worker.loop, BLOCKED, true);
     commit_train_to_unreachable();
     datagrams_commit(ON_STREAM, 1, SIZE, SIZE);
     commit_train_to_unreachable(); /* for which the socket has no room */
     datagrams_commit(ON_STREAM, 1, SIZE, SIZE);
-    run_until_the_bell();
-    CHECK_EQUAL(n_sent_packets(), TRAIN + 1);
-    CHECK_EQUAL(read(stream[1], bytes, sizeof bytes), SIZE);
+    datagrams_commit(BLOCKED, 1, SIZE, SIZE);
+    for (int i = 0; i < 2; i++) {
+        run_until_the_bell();
+        CHECK_EQUAL(n_sent_packets(), TRAIN + 2);
+        CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_inside_tunnel), 1);
+        CHECK(ring_used_bytes(peers->lane.ring) > 0);
+    }
+    CHECK_EQUAL(read(stream[1], bytes, sizeof bytes), 2 * SIZE);
 
     loop_detach_link(peers->worker.loop, UNREACHABLE);
     run_until_the_bell();
     CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_no_link), TRAIN);
     CHECK_EQUAL(n_sent_packets(), TRAIN + 2);
-    CHECK_EQUAL(read(stream[1], bytes, sizeof bytes), SIZE);
+    CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_inside_tunnel), 1);
+    CHECK(read(stream[1], bytes, sizeof bytes) < 0);
     CHECK_EQUAL(ring_used_bytes(peers->lane.ring), 0);
 
     loop_detach_link(peers->worker.loop, ON_STREAM);
@@ -80,6 +87,6 @@ int main(void) {
                        "ip address add 10.9.0.1/24 dev here && ip link set here up && "
                        "ip link set there up"),
                 0);
-    RUN(what_is_behind_a_datagram_that_waits_is_written_once);
+    RUN(what_is_behind_a_datagram_that_waits_is_written_or_dropped_once);
     return EXIT_SUCCESS;
 }
