@@ -87,6 +87,7 @@ bool parking_release(struct tun_reader *reader) {
             struct ring_record *record = tun_reader_reserve(reader);
             if (record == NULL)
                 return false;
+            parking_first(parking, i, &entry, &bytes); /* a flood that went on may have moved it */
             memcpy(frame_target(reader, record), bytes, entry.length);
             forward_again(reader, record, parking->peers[i].slot, entry.length, &arrival);
             parking_pop(parking, i);

@@ -37,13 +37,14 @@ bool shaped_out_release(struct tun_reader *reader) {
     struct queue_entry entry;
     const uint8_t *bytes;
     for (unsigned i = 0; i < shaping->n_holding;) {
+        /* First: it goes on with a flood, which may move what these queues hold. */
+        struct ring_record *record = tun_reader_reserve(reader);
+        if (record == NULL)
+            return false;
         if (!shaping_first(shaping, i, arrival.now_ns, &entry, &bytes)) {
             i++;
             continue;
         }
-        struct ring_record *record = tun_reader_reserve(reader);
-        if (record == NULL)
-            return false;
         arrival.slot = shaping->holding[i];
         forward(reader, record, &entry, bytes, &arrival);
         shaping_pop(shaping, i, arrival.now_ns);

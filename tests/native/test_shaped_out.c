@@ -1,9 +1,11 @@
 /* The tun-reader with peers that have a rate limit: what waits goes on by itself and in order, and
  * what is dropped is counted on the peer's name. */
 #define _GNU_SOURCE
+#include <string.h>
 #include <time.h>
 
-#include "outbound/tun_reader.h"
+#include "outbound/flooding.h"
+#include "packet/mac_key.h"
 #include "check.h"
 #include "sender.h"
 
@@ -144,6 +146,74 @@ static void what_waits_for_a_peer_that_is_removed_is_not_the_next_ones_in_its_sl
     sender_close();
 }
 
+/* -- on a TAP device with many peers ----------------------------------------------------------- */
+
+enum { WAITING = 1000, N_WAITING = 69, N_GONE = 35, FLOODED = 1500 };
+
+static const uint8_t our_host[MAC_SIZE] = {2, 0, 0, 0, 0, 1}, theirs[MAC_SIZE] = {2, 0, 0, 0, 0, 2};
+
+static bool always(void *context) {
+    (void)context;
+    return true;
+}
+
+static void make_frame(uint8_t *bytes, size_t length, const uint8_t *destination, uint8_t fill) {
+    memset(bytes, fill, length);
+    memcpy(bytes, destination, MAC_SIZE);
+    memcpy(bytes + MAC_SOURCE_OFFSET, our_host, MAC_SIZE);
+}
+
+/* Frames for the limited peer, each filled with its number, that nearly fill all that its queue may have. */
+static void fill_queue_of(struct tun_reader *reader) {
+    uint8_t bytes[WAITING];
+    reader->shaping.pool.max = 0;
+    reader->shaping.shapers[LIMITED]->limit.paid_ns = UINT64_MAX / 2;
+    for (uint8_t number = 0; number < N_WAITING; number++) {
+        make_frame(bytes, sizeof bytes, theirs, number);
+        give(bytes, sizeof bytes);
+        sender_run();
+    }
+}
+
+/* As after a burst in which the ring had no room for its copies. */
+static void leave_a_flood_begun(struct tun_reader *reader) {
+    static const uint8_t broadcast[MAC_SIZE] = {255, 255, 255, 255, 255, 255};
+    static uint8_t bytes[VNET_LENGTH + FLOODED];
+    make_frame(bytes + VNET_LENGTH, FLOODED, broadcast, 0);
+    flooding_begin(reader, &(struct frame){bytes, FLOODED, 0}, ORIGIN_DEVICE,
+                   &(struct arrival){.now_ns = clock_now_ns()});
+}
+
+/* Its copy for the limited peer is appended to the queue, which moves to make room for it. */
+static void a_flood_that_goes_on_leaves_what_waits_as_it_is(void) {
+    sender_open_switch();
+    struct tun_reader *reader = tun_reader_of(sender.worker.loop);
+    sender_attach(LIMITED, sealed_format(MODE_TAP, true));
+    set_key(LIMITED, AEAD_CHACHA20_POLY1305, 0);
+    mac_table_learn(sender.lane.macs, LIMITED, mac_key_of(theirs, 0), clock_now_ns(), always, NULL);
+    limit(1000000, false);
+    fill_queue_of(reader);
+    struct shaper *shaper = reader->shaping.shapers[LIMITED];
+    for (int i = 0; i < N_GONE; i++)
+        shaping_pop(&reader->shaping, 0, clock_now_ns());
+    CHECK(shaper->queue.end + FLOODED > LINK_QUEUE_SHARE);
+    leave_a_flood_begun(reader);
+    shaper->limit.paid_ns = shaper->limit.burst_ns = 0; /* one passes, the next a moment later */
+    sender_run();
+    CHECK(shaper->queue.end < LINK_QUEUE_SHARE / 2 + 2 * FLOODED); /* it has moved */
+    uint8_t number = N_GONE;
+    while (open_next(AEAD_CHACHA20_POLY1305)) {
+        const uint8_t *frame = opened.content + MESSAGE_TYPE_LENGTH;
+        CHECK_EQUAL(opened.length, MESSAGE_TYPE_LENGTH + WAITING);
+        CHECK(memcmp(frame, theirs, MAC_SIZE) == 0);
+        CHECK_EQUAL(frame[2 * MAC_SIZE], number);
+        CHECK_EQUAL(frame[WAITING - 1], number++);
+    }
+    CHECK(number > N_GONE && number < N_WAITING);
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    sender_close();
+}
+
 static void limits_that_cannot_be_are_refused(void) {
     open_two();
     struct loop *loop = sender.worker.loop;
@@ -161,6 +231,7 @@ int main(void) {
     RUN(a_peer_that_is_cut_off_gets_nothing_but_keepalives);
     RUN(what_waits_for_a_peer_whose_session_ends_is_not_sent);
     RUN(what_waits_for_a_peer_that_is_removed_is_not_the_next_ones_in_its_slot);
+    RUN(a_flood_that_goes_on_leaves_what_waits_as_it_is);
     RUN(limits_that_cannot_be_are_refused);
     return EXIT_SUCCESS;
 }
