@@ -19,9 +19,19 @@ static uint64_t rate_of(const struct path_queue *path) {
 static void begin(struct path_queue *path, const struct path_figures *figures, uint64_t now_ns) {
     path->begun_ns = now_ns;
     path->begun_at = figures->n_delivered;
+    path->packet = figures->packet;
 }
 
+static uint64_t delivered_since(const struct path_queue *path, const struct path_figures *figures) {
+    uint32_t n_packets = figures->n_delivered - path->begun_at; /* across its end, too */
+    return (uint64_t)n_packets * path->packet;
+}
+
+/* Packets that are longer or shorter from now on, as where the path's MTU has changed, are not counted
+ * with those before. */
 static void measure(struct path_queue *path, const struct path_figures *figures, uint64_t now_ns) {
+    if (figures->packet != path->packet)
+        begin(path, figures, now_ns);
     uint64_t elapsed_ns = now_ns - path->begun_ns;
     if (elapsed_ns < PATH_RATE_MS * MS)
         return;
@@ -30,7 +40,7 @@ static void measure(struct path_queue *path, const struct path_figures *figures,
         path->rates[0] = 0;
         path->rates_ns = now_ns;
     }
-    uint64_t rate = (figures->n_delivered - path->begun_at) * 1000000 / (elapsed_ns / 1000);
+    uint64_t rate = delivered_since(path, figures) * 1000000 / (elapsed_ns / 1000);
     path->rates[0] = most(path->rates[0], rate);
     begin(path, figures, now_ns);
 }

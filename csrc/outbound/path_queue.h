@@ -39,7 +39,8 @@ enum {
 struct path_figures {
     uint64_t round_trip_ns;
     uint64_t least_ns;
-    uint64_t n_delivered; /* bytes since it was made */
+    uint32_t n_delivered; /* packets since it was made, modulo 2^32, */
+    uint32_t packet;      /* each of so many bytes */
     uint64_t n_under_way; /* bytes that it has taken and not delivered */
 };
 
@@ -49,7 +50,8 @@ struct path_queue {
     uint64_t limit; /* bytes; counts if it is limited */
     uint64_t looked_ns;
     uint64_t begun_ns; /* the rate is measured since then: */
-    uint64_t begun_at; /* n_delivered at that time */
+    uint32_t begun_at; /* n_delivered at that time, */
+    uint32_t packet;   /* and how long packets have been since */
     uint64_t rates_ns;
     uint64_t rates[2];   /* the highest since rates_ns, and of the time before; bytes a second */
     uint64_t queued_ns;  /* there has been a queue since then; 0: there is none */

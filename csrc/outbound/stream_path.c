@@ -26,7 +26,8 @@ static bool read_figures(const struct writer_link *link, struct path_figures *fi
     *figures = (struct path_figures){
         .round_trip_ns = info.tcpi_rtt * 1000ull,
         .least_ns = info.tcpi_min_rtt * 1000ull,
-        .n_delivered = (uint64_t)info.tcpi_delivered * info.tcpi_snd_mss,
+        .n_delivered = info.tcpi_delivered,
+        .packet = info.tcpi_snd_mss,
         .n_under_way =
             (n_out > n_gone ? n_out - n_gone : 0) * info.tcpi_snd_mss + info.tcpi_notsent_bytes,
     };

@@ -34,8 +34,8 @@ static struct path_figures figures_of(const struct path *path) {
     uint64_t waits_ns = (path->n_queued + path->n_others) * 1000000 / (path->rate / 1000);
     if (path->n_others > 0)
         n_on_the_way = n_on_the_way * path->n_queued / (path->n_queued + path->n_others + 1);
-    return (struct path_figures){path->least_ns + waits_ns, path->least_ns, path->n_carried,
-                                 path->n_queued + n_on_the_way};
+    return (struct path_figures){path->least_ns + waits_ns, path->least_ns,
+                                 (uint32_t)path->n_carried, 1, path->n_queued + n_on_the_way};
 }
 
 /* For `n_ms`, one look each `ms_a_look`; without a limit there are `n_window` bytes under way, as TCP
@@ -162,10 +162,39 @@ static void a_pause_changes_nothing(void) {
     CHECK(path.n_most <= path.rate / 1000 * (5 + PATH_QUEUE_MS + 5));
 }
 
+/* 100 MB/s, in packets of `packet` bytes; `n_ms` looks. Returns the highest rate that was measured. */
+static uint64_t deliver(struct path_queue *queue, struct path_figures *figures, uint32_t packet,
+                        unsigned n_ms, uint64_t *now_ns) {
+    uint64_t highest = 0;
+    figures->packet = packet;
+    for (unsigned i = 0; i < n_ms; i++) {
+        figures->n_delivered += 100000 / packet;
+        *now_ns += MS;
+        path_queue_look(queue, figures, *now_ns);
+        highest = queue->rates[0] > highest ? queue->rates[0] : highest;
+    }
+    return highest;
+}
+
+/* The kernel counts packets, in 32 bits. */
+static void the_rate_leaps_neither_with_the_packets_length_nor_where_their_count_begins_anew(void) {
+    const uint64_t most = 101000000;
+    struct path_queue queue = {0};
+    struct path_figures figures = {5 * MS, 5 * MS, UINT32_MAX - 50 * 100, 1000, 0};
+    uint64_t now_ns = START;
+    uint64_t rate = deliver(&queue, &figures, 1000, 35, &now_ns);
+    CHECK(rate > most - 2000000 && rate <= most);
+    CHECK(deliver(&queue, &figures, 10000, 10, &now_ns) <= most);
+    CHECK(deliver(&queue, &figures, 1000, 300, &now_ns) <= most);
+    CHECK(figures.n_delivered < 50 * 1000 && queue.rates[0] > most - 2000000);
+}
+
 /* What a kernel may say that knows less, or at the wrong moment. */
 static void impossible_figures_limit_nothing(void) {
-    const struct path_figures figures[] = {
-        {0}, {1, 1000 * MS, 0, 0}, {UINT64_MAX, 0, UINT64_MAX, UINT64_MAX}, {0, 0, 5, 0}};
+    const struct path_figures figures[] = {{0},
+                                           {1, 1000 * MS, 0, 0, 0},
+                                           {UINT64_MAX, 0, UINT32_MAX, UINT32_MAX, UINT64_MAX},
+                                           {0, 0, 5, 1, 0}};
     struct path_queue queue = {0};
     for (uint64_t i = 0; i < 1000; i++) {
         path_queue_look(&queue, &figures[i % 4], START + i * MS);
@@ -184,6 +213,7 @@ int main(void) {
     RUN(a_path_that_becomes_faster_is_used_at_once);
     RUN(a_path_that_becomes_slower_keeps_its_short_queue);
     RUN(a_pause_changes_nothing);
+    RUN(the_rate_leaps_neither_with_the_packets_length_nor_where_their_count_begins_anew);
     RUN(impossible_figures_limit_nothing);
     return EXIT_SUCCESS;
 }
