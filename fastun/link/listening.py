@@ -49,7 +49,8 @@ class Listening:
     ) -> None:
         """Prepare to listen on ``endpoints``.
 
-        ``take_udp`` is given each bound socket of UDP, ``leave_udp`` those that are to be closed.
+        ``take_udp`` is given each bound socket of UDP, ``leave_udp`` those that are to be closed;
+        the first raises RuntimeFailure or OSError for one that it cannot use.
         ``sockets`` makes them.
         """
         # Listeners of TCP, for the acceptor, which sets what is called before one is closed.
@@ -175,13 +176,16 @@ class Listening:
         return stack.enter_context(opened)
 
     def _take(self, endpoint: Endpoint, opened: dict[EndpointAddress, socket.socket]) -> None:
-        """Use the sockets of an endpoint. RuntimeFailure: there are too many."""
+        """Use the sockets of an endpoint. RuntimeFailure: there are too many, or open files."""
         for address, each in opened.items():
             text = format_host_port(str(address.host), address.port)
             if endpoint.scheme == "tcp":
                 self.streams.put_nowait(each)
             else:
-                self._take_udp(each)
+                try:
+                    self._take_udp(each)
+                except OSError as error:
+                    raise RuntimeFailure(f"--listen {endpoint}: {binding.advice(error)}") from None
             self._log.info("listening", address=text, transport=endpoint.scheme)
             self._bound.setdefault(endpoint, {})[address] = each
             self.watch(_field(endpoint), address)
@@ -203,8 +207,7 @@ class Listening:
                     }
                     for endpoint, addresses in found.items()
                 }
-            for endpoint, sockets in opened.items():
-                self._take(endpoint, sockets)
+            await self._take_all(opened)
             unless_taken.pop_all()
         for endpoint in added:
             self._following.add(task := asyncio.create_task(self._follow(endpoint)))
@@ -213,6 +216,21 @@ class Listening:
         self._unbound = [each for each in self._unbound if each in endpoints]
         if not self._unbound:
             self.all_bound.set()
+
+    async def _take_all(self, opened: dict[Endpoint, dict[EndpointAddress, socket.socket]]) -> None:
+        """Use the sockets of all these, or of none: RuntimeFailure, as `_take`.
+
+        UDP first, which alone may refuse one. Those before it are left while they are open: their
+        owner knows them by what they are bound to.
+        """
+        try:
+            for endpoint in sorted(opened, key=lambda each: each.scheme == "tcp"):
+                self._take(endpoint, opened[endpoint])
+        except RuntimeFailure:
+            await self._leave(
+                {each: self._bound.pop(each) for each in opened if each in self._bound}
+            )
+            raise
 
     async def _addresses(self, endpoint: Endpoint) -> tuple[EndpointAddress, ...]:
         try:

@@ -33,8 +33,13 @@ class SocketPassing:
         self._on_change = on_change
 
     def add(self, bound: socket.socket) -> None:
-        """Use one more socket. Raises as UdpSockets.add."""
-        self.pass_on(self.sockets.add(bound))
+        """Use one more socket. Raises as UdpSockets.add; OSError: no worker can be given it."""
+        index = self.sockets.add(bound)
+        try:
+            self.pass_on(index)
+        except OSError:
+            self._leave(bound, set())
+            raise
 
     def pass_on(self, index: int) -> None:
         """Have the workers use the socket that has this index now."""

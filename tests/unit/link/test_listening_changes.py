@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from typing import TYPE_CHECKING
 
@@ -41,13 +42,18 @@ class Scene:
         self.dns = KnownNames(vpn=["127.0.0.3"], late=NotYetError("no DNS"))
         self.taken: list[socket.socket] = []
         self.left: list[socket.socket] = []
-        self.listening = Listening(
-            self.endpoints(*hosts), self.dns.names(), self.taken.append, self.leave
-        )
+        self.refusal: Exception | None = None
+        self.listening = Listening(self.endpoints(*hosts), self.dns.names(), self.take, self.leave)
         self.listening.leave_stream = self.left.append
         self.listening.bind_known()
 
+    def take(self, bound: socket.socket) -> None:
+        if self.refusal is not None and len(self.taken) > 1:
+            raise self.refusal
+        self.taken.append(bound)
+
     async def leave(self, bounds: Sequence[socket.socket]) -> None:
+        assert all(each.fileno() >= 0 for each in bounds), "what it is bound to can be asked"
         self.left += bounds
 
     def endpoints(self, *hosts: str) -> tuple[Endpoint, ...]:
@@ -129,5 +135,25 @@ def test_where_one_is_refused_all_is_as_before(scheme: Scheme, refused: str) -> 
             assert s.hosts() == {"127.0.0.1"}
             assert s.is_free("127.0.0.2")
             assert s.left == []
+
+    run(claim())
+
+
+@pytest.mark.parametrize(
+    "refusal", [RuntimeFailure("--listen: more than 16"), OSError(errno.EMFILE, "too many")]
+)
+def test_where_a_socket_cannot_be_used_those_before_it_are_left_again(refusal: Exception) -> None:
+    async def claim() -> None:
+        with scene("udp", "127.0.0.1") as s:
+            s.refusal = refusal
+            with pytest.raises(RuntimeFailure, match="--listen"):
+                await s.change("127.0.0.2", "127.0.0.5")
+            assert s.hosts() == {"127.0.0.1"}
+            assert s.left == s.taken[1:]
+            assert s.is_free("127.0.0.2")
+            assert s.is_free("127.0.0.5")
+            s.refusal = None
+            await s.change("127.0.0.2", "127.0.0.5")
+            assert s.hosts() == {"127.0.0.2", "127.0.0.5"}
 
     run(claim())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 from fastun.host.sockets import binding
 from fastun.host.sockets.address import EndpointAddress
 from fastun.lane.endpoint_messages import SetEndpoint
-from fastun.lane.messages import RemoveSocket, SendKeepalive
+from fastun.lane.messages import AddSocket, RemoveSocket, SendKeepalive
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.socket_passing import SocketPassing
 from fastun.link.datagram.sockets import UdpSockets
@@ -24,6 +25,9 @@ from fastun.session.timer_constants import TimerConstants
 from tests.support.recording_lane import RecordingLane
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastun.lane.messages import ToWorker
     from fastun.link.local_end import LocalEnd
     from fastun.link.table import Link
 
@@ -112,3 +116,32 @@ def test_peers_of_a_removed_socket_are_reached_by_another_and_hear_of_it() -> No
     assert changes == [1, 1], "before it is closed, and when it is"
     for each in bounds:
         each.close()
+
+
+def test_a_socket_that_not_all_workers_can_be_given_is_used_by_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lane = RecordingLane()
+    sockets = UdpSockets([], offload=False)
+    peers = cast("UdpPeers", SimpleNamespace(leave_socket=lambda _: []))
+    passing = SocketPassing(lane.as_lane(), sockets, peers, lambda: None)
+    pass_socket = lane.pass_socket
+
+    def refuse(role: str, message: ToWorker, fds: Sequence[int]) -> None:
+        if role == "link-writer":
+            raise OSError(errno.EMFILE, "too many open files")
+        pass_socket(role, message, fds)
+
+    monkeypatch.setattr(lane, "pass_socket", refuse)
+    address = EndpointAddress(ip_address("127.0.0.1"), 0, 0)
+    with binding.bound(address, socket.SOCK_DGRAM) as bound:
+        with pytest.raises(OSError, match="too many open files"):
+            passing.add(bound)
+        assert sockets.all() == []
+    assert [(role, type(message)) for role, message in lane.take()] == [
+        ("tun-reader", AddSocket),
+        ("link-reader", AddSocket),
+        ("tun-reader", RemoveSocket),
+        ("link-reader", RemoveSocket),
+        ("link-writer", RemoveSocket),
+    ]
