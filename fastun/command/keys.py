@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 import sys
@@ -71,15 +72,35 @@ def forget_server_key(state: Path) -> None:
 def print_secret(text: str) -> None:
     """Write `text` to stdout, whole or RuntimeFailure; a file there is closed to other users.
 
-    A shell makes `> FILE` readable by all, and what is in there must not be, not for a moment.
+    A shell makes `> FILE` readable by all, and what is in there must not be, not for a moment. One
+    that a process has opened by then gets nothing.
     """
     try:
         with contextlib.suppress(ValueError):  # No descriptor: sys.stdout was replaced.
             mode = os.fstat(sys.stdout.fileno()).st_mode
             if stat.S_ISREG(mode) and mode & _OTHERS:
-                os.fchmod(sys.stdout.fileno(), 0o600)
+                _close_to_others(sys.stdout.fileno())
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         streams.finish()
         raise RuntimeFailure(f"stdout: {streams.why(error)}; nothing was changed") from None
+
+
+def _close_to_others(file: int) -> None:
+    """Let no other user read a file; RuntimeFailure if a process has opened it already.
+
+    One that did so before the mode was changed would read what is written later. The kernel gives
+    a write lease only on a file that is open nowhere else (fcntl(2)).
+    """
+    os.fchmod(file, 0o600)
+    try:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except BlockingIOError:
+        raise RuntimeFailure(
+            "stdout: another process has the file open and would read the key, so nothing was"
+            " changed; remove it, and run 'umask 077' first"
+        ) from None
+    except OSError:  # this file system has none
+        return
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)

@@ -120,6 +120,21 @@ def test_a_file_that_gets_a_secret_is_its_owners_alone(
     assert path.read_text()
 
 
+@pytest.mark.parametrize("command", [("keygen",), ("peer", "add", "a", *ENDPOINT)])
+def test_who_has_opened_the_file_before_it_was_closed_reads_no_secret(
+    state: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    path = tmp_path / "secret"
+    options = ("--state", str(state)) if "peer" in command else ()
+    with path.open("w") as file, path.open() as early:
+        os.fchmod(file.fileno(), 0o644)
+        line = only_line(fastun(*command, *options, stdout=file.fileno()), 1)
+        assert early.read() == ""
+    assert line.startswith("fastun: stdout: another process has the file open")
+    with PeerStore(state) as store:
+        assert store.n_peers() == 0
+
+
 # -- add --------------------------------------------------------------------------------------
 
 
