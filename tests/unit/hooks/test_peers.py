@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,7 @@ class RecordedHooks(GatewayHooks):
 
 
 async def settled() -> None:
+    """Wait until what has come is dealt with: a thread's work is behind what others gave it."""
     for _ in range(3):
         await asyncio.sleep(0)
         await asyncio.to_thread(lambda: None)
@@ -74,6 +75,8 @@ async def settled() -> None:
 
 def following(test: Callable[[PeerHooks, RecordedHooks], Any]) -> RecordedHooks:
     async def run() -> RecordedHooks:
+        # One thread, so that a call is done when one after it is, however busy the machine.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
         hooks = RecordedHooks()
         peers = PeerHooks(hooks)
         async with peers.following(SimpleNamespace(follow=lambda _: None)):  # type: ignore[arg-type]
