@@ -1,4 +1,4 @@
-"""The C library with its insides, for the property tests: built once a session, used through cffi.
+"""The C library with its insides, for the property tests: built once a run, used through cffi.
 
 `fastun.native._fastun` offers only what Python needs at run time. Here the headers' other functions
 are declared too, from the same sources. CSRC in the environment names another copy of them.
@@ -6,6 +6,7 @@ are declared too, from the same sources. CSRC in the environment names another c
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 from pathlib import Path
@@ -171,7 +172,17 @@ class Internals(NamedTuple):
     lib: Any
 
 
-def _build(directory: Path) -> ModuleType:
+def _built(directory: Path) -> str:
+    """Return the path of the library in ``directory``, which the first process that asks makes."""
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = directory / "made"
+        if not made.exists():
+            made.write_text(_build(directory), encoding="utf-8")
+        return made.read_text(encoding="utf-8")
+
+
+def _build(directory: Path) -> str:
     ffi = cffi.FFI()
     ffi.cdef(DECLARATIONS)
     ffi.set_source(
@@ -182,7 +193,10 @@ def _build(directory: Path) -> ModuleType:
         libraries=["gcrypt"],  # without its faster fellow: sealing is tested elsewhere
         extra_compile_args=["-std=c11", "-O1", "-g", "-DFASTUN_BESIDE_ANOTHER"],
     )
-    shared_object = ffi.compile(tmpdir=str(directory))
+    return str(ffi.compile(tmpdir=str(directory)))
+
+
+def _loaded(shared_object: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location("fastun_internals", shared_object)
     assert spec is not None
     assert spec.loader is not None
@@ -194,5 +208,10 @@ def _build(directory: Path) -> ModuleType:
 @pytest.fixture(scope="session")
 def internals(tmp_path_factory: pytest.TempPathFactory) -> Internals:
     assert sealing_library()  # libgcrypt is prepared once a process: by fastun's own copy, first
-    module = _build(tmp_path_factory.mktemp("internals"))
+    directory = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent  # that of the whole run
+    directory /= "internals"
+    directory.mkdir(exist_ok=True)
+    module = _loaded(_built(directory))
     return Internals(module.ffi, module.lib)

@@ -12,7 +12,6 @@ import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -32,6 +31,7 @@ from fastun.host.process.gateway_device import GatewayDevice
 from fastun.host.process.messages import Begun, Changed
 from fastun.host.process.server import HostServer
 from fastun.native import LANES_MAX
+from tests.support.descriptors import open_descriptors
 from tests.support.hijacked import held_by_another
 from tests.support.host_serving import host_process
 
@@ -49,10 +49,6 @@ def host() -> Iterator[HostClient]:
         yield asked
 
 
-def n_open() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 # -- an honest gateway --------------------------------------------------------------------------
 
 
@@ -65,12 +61,12 @@ def test_an_answer_brings_its_descriptor(host: HostClient) -> None:
 
 
 def test_descriptors_that_are_not_expected_are_closed(host: HostClient) -> None:
-    n_before = n_open()
+    before = open_descriptors()
     for _ in range(3):
         host.call(messages.Begin(), Begun)
     with pytest.raises(RuntimeFailure, match="answered by Begun"):
         host.call(messages.Begin(), Changed)
-    assert n_open() == n_before
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
 from fastun.peers.terms import Usage
 from fastun.session import keys
+from tests.support.descriptors import open_descriptors
 from tests.support.host_serving import host_process
 
 if TYPE_CHECKING:
@@ -331,7 +332,7 @@ def test_a_stopped_host_process_costs_a_moment_once(tmp_path: Path) -> None:
             with pytest.raises(TimeoutError, match="does not answer"):
                 sockets.outgoing(socket.AF_INET, socket.SOCK_STREAM)
         assert time.monotonic() - began_s < 2 * first_s
-        n_before = len(list(Path("/proc/self/fd").iterdir()))
+        before = open_descriptors()
         os.kill(host.pid, signal.SIGCONT)
         until_s = time.monotonic() + 10
         while True:
@@ -339,4 +340,4 @@ def test_a_stopped_host_process_costs_a_moment_once(tmp_path: Path) -> None:
             with contextlib.suppress(TimeoutError):
                 sockets.outgoing(socket.AF_INET, socket.SOCK_STREAM).close()
                 break
-        assert len(list(Path("/proc/self/fd").iterdir())) <= n_before, "the late one is closed"
+        assert open_descriptors() <= before, "the late one is closed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -31,7 +30,7 @@ from fastun.lane.messages import (
     UdpHandshakeCame,
 )
 from fastun.native import Confined, CounterSource, KeyName
-from tests.support.descriptors import no_descriptor_left
+from tests.support.descriptors import no_descriptor_left, open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +45,6 @@ def ends() -> Iterator[tuple[Channel, socket.socket]]:
     with theirs:
         yield ours, theirs
     ours.close()
-
-
-def open_descriptors() -> set[str]:
-    gc.collect()  # what other tests have left is not to go in between
-    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 (names are all that is wanted)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,11 @@ from fastun.lane.lane import RING_BYTES
 from fastun.lane.messages import AddSocket, Boot, DetachLink, SendMessage, WorkerFailed
 from fastun.lane.template import Template
 from fastun.native import ROLES, SOCKETS_MAX, Mode, Offload, Wire
-from tests.support.descriptors import no_descriptor_left, too_many_descriptors_in_flight
+from tests.support.descriptors import (
+    no_descriptor_left,
+    open_descriptors,
+    too_many_descriptors_in_flight,
+)
 from tests.support.running_lane import Owner, running, until
 
 if TYPE_CHECKING:
@@ -40,17 +44,13 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(work, 50))
 
 
-def n_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (their number is all that is wanted)
-
-
 # -- a worker that cannot be started ----------------------------------------------------------
 
 
 def test_a_worker_that_cannot_be_spawned_is_tried_again_until_it_can() -> None:
     async def claim() -> None:
         async with running() as owner:
-            n_before = n_descriptors()
+            n_before = len(open_descriptors())
             with no_descriptor_left():
                 owner.kill()
                 await until(lambda: owner.worker().boot_failures >= 2)
@@ -60,7 +60,7 @@ def test_a_worker_that_cannot_be_spawned_is_tried_again_until_it_can() -> None:
             assert set(owner.died) == {"link-writer"}
             assert owner.started == [*ROLES, "link-writer"]
             assert owner.worker().boot_failures == 0
-            assert n_descriptors() == n_before
+            assert len(open_descriptors()) == n_before
 
     run(claim())
 
@@ -108,14 +108,14 @@ def test_a_worker_that_cannot_be_watched_is_killed_and_leaves_nothing(
 
     async def claim() -> None:
         async with running() as owner:
-            n_before = n_descriptors()
+            n_before = len(open_descriptors())
             monkeypatch.setattr(os, "pidfd_open", refuse_once)
             owner.kill()
             await until(lambda: refused)
             with pytest.raises(ProcessLookupError):
                 os.kill(refused[0], 0)
             await until(owner.lane.is_whole)
-            assert n_descriptors() == n_before
+            assert len(open_descriptors()) == n_before
 
     run(claim())
 
@@ -233,14 +233,14 @@ def test_a_worker_that_reads_nothing_for_too_long_is_replaced(
 
     async def claim() -> None:
         async with running() as owner:
-            n_before = n_descriptors()
+            n_before = len(open_descriptors())
             os.kill(owner.pid(), signal.SIGSTOP)
             fill(owner)
             owner.lane.send("link-writer", DetachLink(1), 0)  # its descriptor is not forgotten
             await until(lambda: owner.died == ["link-writer"])
             await until(owner.lane.is_whole)
             assert owner.worker().unsent == deque()
-            assert n_descriptors() == n_before
+            assert len(open_descriptors()) == n_before
 
     run(claim())
 
