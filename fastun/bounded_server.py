@@ -13,18 +13,21 @@ how steadily a slow client sends.
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import socketserver
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from fastun import log, threads
 
 # Prometheus, a probe or two and some people; each costs a thread. Beyond that the oldest connection
 # of the busiest source is closed, so that silent clients, however many, do not block the next one.
+# One whose answer is being made keeps its place: that ends by itself.
 CLIENTS_MAX = 16
 
 # For a whole request and its answer, however slowly either moves. Both take milliseconds.
@@ -33,6 +36,10 @@ EXCHANGE_TIMEOUT_S = 5.0
 # While there is no descriptor for a connection, it stays in the queue, and accept fails at once. So
 # may the wait for one where the kernel has no memory.
 _ACCEPT_RETRY_S = 0.1
+
+# For so long a connection is not closed to make room: by then its request is read, or its answer.
+_GRACE_S = 0.1
+_PLACE_RETRY_S = 0.02
 
 
 class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -53,6 +60,7 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         # thread from closing its connection meanwhile: the descriptor could be another's by then.
         self._due_s: dict[socket.socket, float] = {}
         self._source_of: dict[socket.socket, bytes] = {}  # of the same
+        self._since_s: dict[socket.socket, float] = {}  # when the server last began to wait for it
         self._lock = threading.Lock()
         self._is_stopping = False
         # TCPServer's would make a socket of its own, which the gateway may not.
@@ -100,12 +108,14 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Start a thread for a client, and cut another off if there are too many."""
-        if not self._free.acquire(blocking=False):
-            self._cut_off_of_most()
-            self._free.acquire()
+        is_free = self._free.acquire(blocking=False)
+        while not is_free:
+            is_cut_off = self._cut_off_of_most()
+            is_free = self._free.acquire(timeout=None if is_cut_off else _PLACE_RETRY_S)
         with self._lock:
             self._due_s[request] = time.monotonic() + EXCHANGE_TIMEOUT_S
             self._source_of[request] = self.source(client_address)
+            self._since_s[request] = time.monotonic()
         try:
             threads.start(self.process_request_thread, request, client_address)
         except BaseException:  # no thread to be had
@@ -140,6 +150,20 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             if request in self._due_s:
                 self._due_s[request] = time.monotonic() + seconds
 
+    @contextlib.contextmanager
+    def answering(self, request: Any) -> Iterator[None]:
+        """Keep a client's place while its answer is made, whoever else comes."""
+        self._set_since(request, math.inf)
+        try:
+            yield
+        finally:
+            self._set_since(request, time.monotonic())
+
+    def _set_since(self, request: Any, since_s: float) -> None:
+        with self._lock:
+            if request in self._since_s:
+                self._since_s[request] = since_s
+
     def keep(self, request: Any) -> None:
         """Let a client stay for as long as its handler does, whoever else comes."""
         with self._lock:
@@ -158,13 +182,17 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 if due_s <= time.monotonic():
                     self._cut_off(request)
 
-    def _cut_off_of_most(self) -> None:
-        """Shut down the oldest connection of the source that has most."""
+    def _cut_off_of_most(self) -> bool:
+        """Shut down the oldest connection of the source that has most; False: it is to wait."""
+        since_before_s = time.monotonic() - _GRACE_S
         with self._lock:
             n_of_source = Counter(self._source_of.values())
-            if n_of_source:
-                most, _ = n_of_source.most_common(1)[0]
-                self._cut_off(next(r for r, source in self._source_of.items() if source == most))
+            for request, source in self._source_of.items():
+                is_of_most = n_of_source[source] == max(n_of_source.values())
+                if is_of_most and self._since_s[request] <= since_before_s:
+                    self._cut_off(request)
+                    return True
+        return False
 
     def _cut_off(self, request: socket.socket) -> None:
         """Shut a connection down: its thread finds that and ends."""
@@ -175,3 +203,4 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def _forget(self, request: socket.socket) -> None:
         self._due_s.pop(request, None)
         self._source_of.pop(request, None)
+        self._since_s.pop(request, None)

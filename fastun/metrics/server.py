@@ -57,6 +57,9 @@ COMPRESSION_LEVEL = 1
 # What OpenMetrics ends with.
 _END = b"# EOF\n"
 
+# In a request's environment: what keeps its place while the answer is made.
+_ANSWERING = "fastun.answering"
+
 # Of an answer about some hundred peers: what it took is not needed before the next scrape.
 _LARGE_BYTES = 256 * 1024
 
@@ -237,9 +240,10 @@ def _application(exposition: Exposition, take_health: TakeHealth) -> _Applicatio
 
     def scrape(environ: WSGIEnvironment) -> tuple[list[tuple[str, str]], bytes]:
         try:
-            return exposition.answer(
-                environ.get("HTTP_ACCEPT", ""), environ.get("HTTP_ACCEPT_ENCODING", "")
-            )
+            with environ[_ANSWERING]():
+                return exposition.answer(
+                    environ.get("HTTP_ACCEPT", ""), environ.get("HTTP_ACCEPT_ENCODING", "")
+                )
         except Exception:
             log.get("metrics").error("unexpected error", exc_info=True)
             raise
@@ -279,6 +283,13 @@ class _Server(BoundedServer, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
+    server: _Server
+
+    def get_environ(self) -> dict[str, Any]:
+        """Add how the place is kept."""
+        keep = functools.partial(self.server.answering, self.connection)
+        return super().get_environ() | {_ANSWERING: keep}
+
     def log_message(self, *_: Any) -> None:
         """Say nothing: scrapes would fill the log."""
 

@@ -8,8 +8,10 @@ import selectors
 import socket
 import socketserver
 import sys
+import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -140,14 +142,16 @@ def test_only_get_and_head_are_answered(gateway: Gateway, path: str) -> None:
 
 
 @contextmanager
-def hanging(port: int, n: int = CLIENTS_MAX) -> Iterator[list[socket.socket]]:
+def hanging(
+    port: int, n: int = CLIENTS_MAX, said: bytes = b"GET /metrics HTTP/1.1\r\nX: "
+) -> Iterator[list[socket.socket]]:
     """Clients that have sent half a request."""
     with ExitStack() as stack:
         clients = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port), 5)) for _ in range(n)
         ]
         for client in clients:
-            client.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            client.sendall(said)
             client.setblocking(False)
         yield clients
 
@@ -202,6 +206,30 @@ def test_when_all_threads_are_taken_the_oldest_client_goes(gateway: Gateway) -> 
             assert not any(map(is_cut_off, clients[2:]))
             assert ask(port, "/metrics")[0] == 200
             assert is_cut_off(clients[2])
+
+
+def test_who_waits_for_an_answer_keeps_its_place_beside_others_of_this_host(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, may_answer, asked = free_port(), threading.Event(), threading.Semaphore(0)
+    answer = metric_server.Exposition.answer
+
+    def slowly(*arguments: Any) -> Any:
+        asked.release()
+        assert may_answer.wait(30)
+        return answer(*arguments)
+
+    monkeypatch.setattr(metric_server.Exposition, "answer", slowly)
+    with serve(gateway, ("127.0.0.1", port)), ThreadPoolExecutor(CLIENTS_MAX + 1) as pool:
+        scrapes = [pool.submit(ask, port, "/metrics")]
+        assert asked.acquire(timeout=30)
+        with hanging(port, 2 * CLIENTS_MAX, b"") as crowd:
+            wait_until(lambda: sum(map(is_cut_off, crowd)) > CLIENTS_MAX, "the crowd gives way")
+        scrapes += [pool.submit(ask, port, "/metrics") for _ in range(CLIENTS_MAX)]
+        for _ in range(CLIENTS_MAX - 1):
+            assert asked.acquire(timeout=30)
+        may_answer.set()
+        assert [each.result()[0] for each in scrapes] == [200] * (CLIENTS_MAX + 1)
 
 
 def test_of_too_many_the_source_that_has_most_loses_one(gateway: Gateway) -> None:
