@@ -21,6 +21,7 @@ from fastun.status.control import CaptureBegun, CaptureWanted, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from fastun.gateway.captures import Captures, Running
 
@@ -45,11 +46,13 @@ class CaptureService:
         ``keep`` lets the connection last.
         """
         begin = self._captures.begin(wanted.stages, wanted.peer, wanted.snap_length)
+        begun = asyncio.run_coroutine_threadsafe(begin, self._loop)
         try:
-            running = asyncio.run_coroutine_threadsafe(begin, self._loop).result(EXCHANGE_TIMEOUT_S)
+            running = begun.result(EXCHANGE_TIMEOUT_S)
         except FastunError as error:
             return Reply(error=str(error), exit_code=error.exit_code)
         except (TimeoutError, CancelledError):
+            begun.add_done_callback(self._end_unowned)
             return Reply(error="it takes too long; its log will say why")
         log.get("control").info(
             "capture begins", stages=" ".join(wanted.stages), peer=wanted.peer or "all"
@@ -59,10 +62,18 @@ class CaptureService:
             self._send(connection, running)
             self._wait(connection, running)
         finally:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the gateway has stopped
-                self._loop.call_soon_threadsafe(self._captures.end, running)
+            self._end(running)
             log.get("control").info("capture ended")
         return None
+
+    def _end_unowned(self, begun: Future[Running]) -> None:
+        """End what begins after its client was refused: nothing else ends it."""
+        if not begun.cancelled() and begun.exception() is None:
+            self._end(begun.result())
+
+    def _end(self, running: Running) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the gateway has stopped
+            self._loop.call_soon_threadsafe(self._captures.end, running)
 
     def _send(self, connection: socket.socket, running: Running) -> None:
         begun = CaptureBegun(self._mode, running.ring_bytes, native_capture.layout())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fastun.errors import ConfigError, RuntimeFailure
+from fastun.gateway.captures import Captures
 from fastun.native import CaptureStage
 from fastun.native.capture import CaptureReader, layout
-from fastun.status import control
-from fastun.status.control import CaptureWanted
+from fastun.status import capture_service, control
+from fastun.status.capture_service import CaptureService
+from fastun.status.control import CaptureWanted, Reply
 from tests.support.control_socket import serving
 
 if TYPE_CHECKING:
@@ -99,3 +103,38 @@ def test_status_is_answered_beside_it(path: Path) -> None:
         connection.recv(1)
     reader.close()
     connection.close()
+
+
+def test_one_that_begins_too_late_for_its_client_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capture_service, "EXCHANGE_TIMEOUT_S", 0.05)
+    may_begin = threading.Event()
+    has_ended = asyncio.Event()
+
+    class SlowLanes:
+        def capture(self, make: object) -> list[object]:
+            may_begin.wait(5)
+            if make is None:
+                has_ended.set()
+            return []
+
+    async def serve() -> None:
+        captures = Captures(SlowLanes(), None)  # type: ignore[arg-type]
+        service = CaptureService(captures, "tun", asyncio.get_running_loop())
+        near, far = socket.socketpair()
+
+        def of_client() -> Reply | None:
+            try:
+                return service.serve(near, DEVICE, lambda: None)
+            finally:
+                may_begin.set()
+
+        with near, far:
+            reply = await asyncio.to_thread(of_client)
+        assert reply is not None
+        assert "too long" in (reply.error or "")
+        await asyncio.wait_for(has_ended.wait(), 5)
+        await captures.begin(DEVICE.stages, None, 64)
+
+    asyncio.run(serve())
