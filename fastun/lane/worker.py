@@ -60,7 +60,7 @@ _NOTHING_READ_MAX = 5
 
 # What any host can send, or what comes again in a moment: the loop does not wait for the gateway.
 _OF_ANY_HOST = (EventKind.UDP_HANDSHAKE, EventKind.CONTROL)
-_REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG, EventKind.REFUSAL)
+_REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG)
 
 
 class Worker:

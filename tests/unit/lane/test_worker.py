@@ -24,9 +24,12 @@ from fastun.lane.messages import (
     LinkEnded,
     LinkFormat,
     Ready,
+    RefusalChanged,
     ToGateway,
 )
+from fastun.lane.worker import Worker
 from fastun.native import Mode, PeerTable, Ring, Stats, Wire
+from fastun.native.loop import Event, EventKind
 from tests.support.worker_program import worker_command
 
 if TYPE_CHECKING:
@@ -123,3 +126,27 @@ def test_a_link_whose_socket_does_not_come_ends_alone(link_reader: LinkReader) -
         gone = link_reader.receive()
         assert isinstance(gone, LinkEnded)
         assert (gone.slot, gone.link_id) == (1, 1)
+
+
+class FullChannel:
+    """One whose gateway is behind: what does not wait is not sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[ToGateway] = []
+        self._waits = False
+
+    def set_blocking(self, waits: bool) -> None:
+        self._waits = waits
+
+    def send(self, message: ToGateway) -> None:
+        if not self._waits:
+            raise BlockingIOError
+        self.sent.append(message)
+
+
+def test_what_the_kernel_refuses_is_reported_to_a_gateway_that_is_behind() -> None:
+    worker = Worker.__new__(Worker)  # without a loop
+    worker._channel = sent_to = FullChannel()  # type: ignore[assignment]  # noqa: SLF001
+    for kind in (EventKind.TOO_LONG, EventKind.REFUSAL):
+        worker._report(Event(kind, 3, 0, 1, "Input/output error", b"", b""))  # noqa: SLF001
+    assert sent_to.sent == [RefusalChanged(3, 1, "Input/output error")]
