@@ -297,13 +297,11 @@ def test_one_is_applied_at_a_time_and_of_those_that_come_meanwhile_the_newest(
         await until(lambda: device.begun == [1300])
         for mtu in (1400, 1301, 1500):
             pushed.take("server", Push(mtu=mtu))
-        for _ in range(20):
-            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
         assert device.begun == [1300]
         device.release(5)
         await until(lambda: device.done == [1300, 1500])
-        for _ in range(20):
-            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
         assert device.begun == [1300, 1500]
         running.cancel()
 
@@ -329,7 +327,9 @@ def test_our_own_addresses_that_change_during_a_push_are_kept_out_after_it() -> 
     asyncio.run(scene())
 
 
-def test_constant_pushes_are_applied_once_a_pause() -> None:
+def test_constant_pushes_are_applied_once_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushed_settings, "PAUSE_S", 60.0)  # longer than all of them may take
+
     async def scene() -> None:
         device = SlowDevice()
         device.release(100)
@@ -392,8 +392,7 @@ def test_a_serving_side_is_pushed_nothing() -> None:
         pushed = taking("serve", device)
         pushed.take("server", Push(mtu=1300))
         running = asyncio.create_task(pushed.run())
-        for _ in range(50):
-            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
         assert device.begun == []
         running.cancel()
 

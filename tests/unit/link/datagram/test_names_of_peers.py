@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,13 +58,16 @@ def test_while_a_lookup_lasts_no_second_initiation_waits_for_it(now: SimpleNames
     async def claim() -> None:
         side = Side("connect", CLIENT, "192.0.2.1", NAMED)
         side.dns.answers["site.example"] = ["192.0.2.2"]
-        side.dns.meanwhile = lambda: time.sleep(0.2)
+        answered = threading.Event()
+        side.dns.meanwhile = lambda: answered.wait(30)
         side.sessions.begin(0)
         for _ in range(3):
             await asyncio.sleep(0.02)
             now.s += 6
             side.sessions.tick()
-        await names_resolved(0.3)
+        assert side.sockets.sent == []
+        answered.set()
+        await names_resolved()
         assert len(side.sockets.sent) == 1
 
     run(claim())
