@@ -36,9 +36,11 @@ static bool has_valid_mac1(struct handshake_gate *gate, const uint8_t *message, 
 /* -- limits ------------------------------------------------------------------------------------ */
 
 /* A multiplicative hash under a random key: enough to spread sources, and not to be aimed at from
- * outside. What one host has whole is one source: an IPv4 address, an IPv6 /64. */
+ * outside. What one host has whole is one source: an IPv4 address, an IPv6 /64, and of this host, each
+ * of whose users may send from all of it, 127.0.0.0/8. */
 static unsigned bucket_of(const struct handshake_gate *gate, const struct udp_address *source) {
-    uint64_t mixed = gate->hash_key ^ le64_read(source->address);
+    bool is_loopback4 = source->family == UDP_ADDRESS_IPV4 && source->address[0] == 127;
+    uint64_t mixed = gate->hash_key ^ (is_loopback4 ? 127 : le64_read(source->address));
     for (int round = 0; round < 3; round++) {
         mixed *= 0x9e3779b97f4a7c15u;
         mixed ^= mixed >> 29;

@@ -40,6 +40,12 @@ def source_of_address(address: IPv4Address | IPv6Address) -> bytes:
     return address.packed
 
 
+def host_of(source: bytes) -> bytes:
+    """Return what is limited as one with a source: each user of this host has all of 127/8."""
+    is_loopback4 = len(source) == IPV4_BYTES and IPv4Address(source).is_loopback
+    return source[:1] if is_loopback4 else source
+
+
 def name_of(source: bytes) -> str:
     """Return a source as text: an IPv4 address, or an IPv6 network."""
     if len(source) == IPV4_BYTES:

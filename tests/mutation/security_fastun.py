@@ -286,7 +286,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/link/stream/test_acceptor",
         ("Acceptor._receive", "a source has a rate",
-         "elif not self._limits.take(source, now_s):", "elif False:"),
+         "elif not self._limits.take(host_of(source), now_s):", "elif False:"),
         ("Acceptor._accept", "no connection comes from there",
          "if self._inside.holds_connection(connection):", "if False:"),
     ),

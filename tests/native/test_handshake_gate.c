@@ -172,6 +172,9 @@ static void what_one_host_has_is_one_source(void) {
     for (uint64_t host = 0; host < 1000; host++)
         n_open += count_open(1, ipv6_source(0xfd77, host), S);
     CHECK_EQUAL(n_open, 2 * HANDSHAKES_BURST);
+    for (uint32_t host = 0; host < 1000; host++)
+        n_open += count_open(1, ipv4_source(127 | host << 8, 1), S);
+    CHECK_EQUAL(n_open, 3 * HANDSHAKES_BURST);
     handshake_gate_free(&gate);
 }
 

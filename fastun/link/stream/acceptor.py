@@ -18,7 +18,13 @@ from fastun import descriptors, log
 from fastun.host.sockets.syn_filter import attach, detach
 from fastun.link.hello import HelloError
 from fastun.link.inside import Inside
-from fastun.link.source_limits import HANDSHAKES_PER_SECOND, SourceLimits, name_of, source_of
+from fastun.link.source_limits import (
+    HANDSHAKES_PER_SECOND,
+    SourceLimits,
+    host_of,
+    name_of,
+    source_of,
+)
 from fastun.link.stream import sockets
 from fastun.link.stream.arrivals import Arrival, Arrivals
 from fastun.link.stream.handshake import Handshaker
@@ -137,7 +143,7 @@ class Acceptor:
         now_s = asyncio.get_running_loop().time()
         if descriptors.is_spare(connection.fileno()):
             self._refuse(connection)
-        elif not self._limits.take(source, now_s):
+        elif not self._limits.take(host_of(source), now_s):
             connection.close()
             self._on_too_many(source, now_s)
         else:

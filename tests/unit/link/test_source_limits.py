@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastun.link import source_limits
-from fastun.link.source_limits import SourceLimits, TokenBucket, source_of
+from fastun.link.source_limits import SourceLimits, TokenBucket, host_of, source_of
 
 GATE = Path(__file__).parents[3] / "csrc" / "inbound" / "handshake_gate.h"
 
@@ -91,3 +91,17 @@ def test_a_source_is_an_ipv4_address_or_an_ipv6_slash_64(
     one: str, other: str, is_same: bool
 ) -> None:
     assert (source_of(one) == source_of(other)) is is_same
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("127.0.0.1", "127.255.255.254", True),
+        ("127.0.0.1", "::ffff:127.1.2.3", True),
+        ("127.0.0.1", "128.0.0.1", False),
+        ("126.0.0.1", "126.0.0.2", False),
+        ("7f00::1", "7f00:0:0:1::1", False),
+    ],
+)
+def test_this_host_has_all_of_its_loopback_network(one: str, other: str, is_same: bool) -> None:
+    assert (host_of(source_of(one)) == host_of(source_of(other))) is is_same

@@ -201,11 +201,27 @@ def test_a_client_that_comes_before_the_old_link_has_ended_is_given_a_moment() -
     run(claim())
 
 
+def test_users_of_this_host_have_the_limit_of_one_by_all_their_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = SourceLimits(per_second=1, burst=20)  # full again in 20 s
+    monkeypatch.setattr(acceptor_module, "SourceLimits", lambda: slow)
+
+    async def claim() -> None:
+        async with accepting(*[HelloError("no hello")] * 50) as office:
+            for n in range(40):
+                assert await office.is_closed(await office.dial(f"127.0.{n}.2"))
+            assert 20 <= len(office.handshaker.asked) < 40
+
+    run(claim())
+
+
 def test_a_source_above_its_limit_is_closed_unread_and_others_are_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow = SourceLimits(per_second=1, burst=20)  # full again in 20 s
     monkeypatch.setattr(acceptor_module, "SourceLimits", lambda: slow)
+    monkeypatch.setattr(acceptor_module, "host_of", lambda source: source)  # other hosts' are here
 
     async def claim() -> None:
         async with accepting(*[HelloError("no hello")] * 50) as office:
