@@ -23,7 +23,7 @@ gateway: pyproject.toml has the order, and `make lint` checks it.
 
 Single modules, which all may use:
 
-    errors, endpoint, vocabulary, codec, private_file, state_file, service_user
+    errors, endpoint, vocabulary, codec, private_file, state_file, input_file, service_user
     ending, pace, threads, descriptors, bounded_server, library_errors: of a gateway's process
     imports, import_paths: what is loaded, and from where
 """

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fastun import input_file
 from fastun.command import streams
 from fastun.command.fleet import counted
 from fastun.command.keys import print_secret
@@ -43,7 +44,7 @@ def _content(file: Path | None) -> bytes:
     if file is None:
         return streams.read(limit)
     try:
-        with file.open("rb") as opened_file:
-            return opened_file.read(limit)
+        with input_file.opened(file) as descriptor:
+            return input_file.read(descriptor, limit)
     except OSError as error:
         raise ConfigError(f"FILE: cannot read {file}: {error.strerror}") from None

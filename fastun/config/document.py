@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from fastun import private_file, service_user
+from fastun import input_file, private_file, service_user
 from fastun.config import key_text
 from fastun.config.sections.base import Secret, Section
 from fastun.config.sections.interface import InterfaceSection
@@ -79,11 +79,11 @@ def reading(
     No complaint from inside shows a key of the file, whoever raises it.
     """
     try:
-        with open(path, "rb", opener=_at_once if is_again else None) as file:
-            status = os.fstat(file.fileno())  # By its path it could be another file by now.
+        with input_file.opened(path) as file:
+            status = os.fstat(file)  # By its path it could be another file by now.
             if is_again:
                 _check_there(status, path)
-            content = file.read(_MAX_FILE_BYTES + 1)
+            content = input_file.read(file, _MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
         reason = str(error.strerror if isinstance(error, OSError) else error)
         if isinstance(error, PermissionError):
@@ -100,11 +100,6 @@ def reading(
         document = (parse or _parse)(text, path)
         _check_private(status, path, document)
         yield document
-
-
-def _at_once(path: str, flags: int) -> int:
-    """Open a file, and do not wait for the writer of a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check_there(status: os.stat_result, path: Path) -> None:

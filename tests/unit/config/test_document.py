@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fastun import input_file
 from fastun.config import document, written
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.errors import ConfigError
@@ -123,6 +124,16 @@ def test_what_would_read_as_nothing_does_not_replace_what_runs(
     make(path)
     refused = pytest.raises(ConfigError, match=re.escape(f"{path}: {why}"))
     with refused, document.reading(path, is_again=True):
+        pass
+
+
+def test_a_pipe_without_a_writer_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_file, "_FOR_A_WRITER_MS", 1)
+    os.mkfifo(tmp_path / "a.toml", 0o600)
+    refused = pytest.raises(ConfigError, match="cannot read .*a pipe that nothing writes to")
+    with refused, document.reading(tmp_path / "a.toml"):
         pass
 
 
