@@ -49,11 +49,14 @@ class Endpoint(msgspec.Struct, frozen=True):
         return f"{self.scheme}://{format_host_port(self.host, self.port)}"
 
 
-def parse(text: str) -> Endpoint:
-    """Return the endpoint that `text` spells; ConfigError names what is wrong and the fix."""
+def parse(text: str, meant: str = "tcp") -> Endpoint:
+    """Return the endpoint that `text` spells; ConfigError names what is wrong and the fix.
+
+    `meant` is the scheme of what is written without one.
+    """
     before, separator, rest = text.partition("://")
     if not separator:
-        raise ConfigError(f"{quote(text)} has no scheme; write {_with_scheme(text)}")
+        raise ConfigError(f"{quote(text)} has no scheme; write {_with_scheme(text, meant)}")
     for scheme in SCHEMES:
         if scheme == before.lower():
             break
@@ -137,11 +140,11 @@ def _name(text: str) -> str:
     return name
 
 
-def _with_scheme(text: str) -> str:
+def _with_scheme(text: str, scheme: str) -> str:
     """Return the URL that was probably meant by `text`, which has no scheme."""
-    for candidate in (f"tcp://{text}", f"tcp://[{text}]"):
+    for candidate in (f"{scheme}://{text}", f"{scheme}://[{text}]"):
         try:
             return str(parse(candidate))
         except ConfigError:
             continue
-    return "tcp://HOST:PORT"
+    return f"{scheme}://HOST:PORT"

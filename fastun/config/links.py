@@ -63,7 +63,7 @@ def _listened_texts(sources: Sources, wire: str) -> Iterator[tuple[str, str]]:
         for scheme, texts in (("udp", section.udp), ("tcp", section.tcp)):
             place = sources.where(f"listen.{scheme}")
             for text in texts or ():
-                if (other := parse_endpoint(text, place).scheme) != scheme:
+                if (other := parse_endpoint(text, place, scheme).scheme) != scheme:
                     raise ConfigError(f"{place}: {text}: belongs in listen.{other}")
                 yield text, place
 

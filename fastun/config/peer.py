@@ -44,10 +44,10 @@ def parse_keepalive(seconds: int, where: str) -> int:
     return seconds
 
 
-def parse_endpoint(text: str, where: str) -> Endpoint:
-    """Return the endpoint that `text` spells."""
+def parse_endpoint(text: str, where: str, meant: str = "tcp") -> Endpoint:
+    """Return the endpoint that `text` spells; `meant` is the scheme where it has none."""
     try:
-        return endpoint.parse(text)
+        return endpoint.parse(text, meant)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 
