@@ -35,7 +35,7 @@ _Key = Annotated[str, Meta(min_length=44, max_length=44)]
 class _Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The first line."""
 
-    fastun_peers: Literal[1] = FORMAT
+    fastun_peers: Literal[1]
 
 
 class _Line(
@@ -54,7 +54,7 @@ class _Line(
 
 def written(peers: Iterable[Peer]) -> Iterator[str]:
     """Yield the lines of these peers."""
-    yield msgspec.json.encode(_Head()).decode() + "\n"
+    yield msgspec.json.encode(_Head(fastun_peers=FORMAT)).decode() + "\n"
     for peer in peers:
         terms = terms_text(peer.terms)
         line = _Line(

@@ -44,6 +44,7 @@ def test_what_is_written_is_read_as_it_was() -> None:
     ("text", "complaint"),
     [
         ("", "not a list of peers"),
+        ("{}", "not a list of peers"),
         ('{"fastun_peers":2}', "not a list of peers"),
         (f"{HEAD}\n{{}}", "line 2: not a peer"),
         (f'{HEAD}\n\n{{"name":"a","public_key":"x"}}', "line 3: not a peer"),
