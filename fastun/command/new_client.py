@@ -73,7 +73,12 @@ def file_of(
     side: ServerSide,
     server: Server | None,
 ) -> client_file.Client:
-    """Return what the file of `peer` says; without a private key it is the peer's own."""
+    """Return what the file of `peer` says; without a private key it is the peer's own.
+
+    Raises ConfigError where the peer's key is the server's.
+    """
+    if peer.public_key == side.public_key:
+        raise ConfigError("--public-key: this is the server's own key; give the peer's")
     networks = (*server.networks, *server.routes) if server else _networks(addresses)
     return client_file.Client(
         name=peer.name,

@@ -26,7 +26,7 @@ from fastun.gateway.peer_terms import PeerTerms
 from fastun.gateway.quotas import Quotas
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.native import Wire
-from fastun.peers.peer import Network, Peer, check_together
+from fastun.peers.peer import Network, Peer, check_together, refuse_own_key
 from fastun.session import keys
 from fastun.session.keys import KeyPair
 
@@ -82,6 +82,7 @@ class PeerSync:
         if settings.wire != "wireguard":
             self._peer_slots.replace([Peer(name=settings.peer_name, public_key=_NO_KEY)])
             return self
+        refuse_own_key(settings.peers, self.own.public)
         if settings.role == "serve":
             self._store = self._source.open(settings, self.own.public)
         self.fill()
@@ -98,6 +99,8 @@ class PeerSync:
 
     def check(self, settings: Settings) -> None:
         """Raise ConfigError where these settings do not go with the directory."""
+        if settings.wire == "wireguard":
+            refuse_own_key(settings.peers, self.own.public)
         if settings.wire == "wireguard" and self._store is not None:
             check_together([*settings.peers, *self._store.peers()], settings.addresses)
 

@@ -110,6 +110,13 @@ def check_together(peers: Iterable[Peer], own: Iterable[Address] = ()) -> None:
                 )
 
 
+def refuse_own_key(peers: Iterable[Peer], own_public: bytes) -> None:
+    """Raise ConfigError where a peer has this side's public key."""
+    for peer in peers:
+        if peer.public_key == own_public:
+            raise ConfigError(f"peer {quote(peer.name)} has our own public key; give it the peer's")
+
+
 # -- addresses --------------------------------------------------------------------------------
 
 

@@ -91,6 +91,18 @@ def test_a_site_keeps_its_key_and_is_given_what_it_needs(
     assert server.allowed_ips == (ip_network("10.9.0.0/24"),)
 
 
+@pytest.mark.parametrize("command", ["add site", "rekey laptop"])
+def test_the_key_of_the_server_is_not_a_peers(
+    state: Path, run: Callable[..., str], command: str
+) -> None:
+    before = get(state)
+    with pytest.raises(ConfigError, match="--public-key: this is the server's own key"):
+        run(*command.split(), "--public-key", keys.format_key(SERVER_KEY))
+    assert get(state) == before
+    with PeerStore(state) as store:
+        assert [peer.name for peer in store.peers()] == ["laptop"]
+
+
 def test_a_peer_with_its_own_key_gets_an_address_where_no_network_is_given(
     state: Path, run: Callable[..., str]
 ) -> None:

@@ -212,6 +212,18 @@ def test_a_peer_with_our_own_address_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_a_peer_with_our_own_key_is_refused_at_the_start_and_at_a_reload(tmp_path: Path) -> None:
+    with PeerSync(serving(tmp_path), peer_slots()) as peer_sync:
+        itself = dataclasses.replace(peer("ant", "10.9.0.2/32"), public_key=peer_sync.own.public)
+        with pytest.raises(ConfigError, match="'ant' has our own public key"):
+            peer_sync.check(serving(tmp_path, itself))
+    with (
+        pytest.raises(ConfigError, match="'ant' has our own public key"),
+        PeerSync(serving(tmp_path, itself), peer_slots()),
+    ):
+        pass
+
+
 def test_how_to_begin_is_logged_only_while_no_peer_may_connect(tmp_path: Path) -> None:
     with PeerSync(serving(tmp_path), peer_slots()) as peer_sync:
         assert peer_sync.first_steps()
