@@ -27,6 +27,7 @@ from fastun.command.last_line import (
 )
 from fastun.command.late import LateCommands
 from fastun.command.options import (
+    GATEWAY,
     NumberRange,
     connect_options,
     gateway_option,
@@ -126,6 +127,7 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
 @click.option(
     "-i",
     "--interface",
+    type=GATEWAY,
     metavar="NAME",
     shell_complete=interface_names,
     help="Only the gateway of this interface.",

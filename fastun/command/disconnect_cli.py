@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from fastun.command.completion import interface_names
-from fastun.command.options import run_dir_option
+from fastun.command.options import GATEWAY, run_dir_option
 
 
 @click.command()
 @click.option(
     "-i",
     "--interface",
+    type=GATEWAY,
     metavar="NAME",
     shell_complete=interface_names,
     help="Interface of the client, if more than one is running.",

@@ -1,6 +1,7 @@
 """The options that several commands have in common, with the defaults of the configuration."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 from fastun.command.completion import interface_names, peer_names
 from fastun.config import document, interface, settings
 from fastun.config.sections.base import summary
+from fastun.errors import quote
 
 
 class _PathGiven(click.Path):
@@ -22,8 +24,31 @@ class _PathGiven(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _DirectoryGiven(_PathGiven):
+    """A directory, which need not be there yet."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or refuse what is there and is something else."""
+        path = super().convert(value, param, ctx)
+        if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 (may raise)
+            self.fail(f"{quote(str(path))} is not a directory; give one", param, ctx)
+        return path
+
+
+class _GatewayGiven(click.types.StringParamType):
+    """An interface. An empty one, as of a variable that is not set, would be whichever runs."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name, or refuse it."""
+        if value == "":
+            self.fail("is empty; give the name of an interface, or leave it out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 # Not readable: what reads it says more of what is wrong, and doctor goes on without.
 PATH = _PathGiven(path_type=Path, readable=False)
+DIRECTORY = _DirectoryGiven(path_type=Path, readable=False)
+GATEWAY = _GatewayGiven()
 _OPTIONS = settings.Options()
 _INTERFACE = document.InterfaceSection()
 _METRICS = document.MetricsSection()
@@ -54,7 +79,7 @@ def _about(field: str) -> str:
 
 state_option = click.option(
     "--state",
-    type=PATH,
+    type=DIRECTORY,
     metavar="DIR",
     default=_OPTIONS.state,
     show_default=True,
@@ -62,7 +87,7 @@ state_option = click.option(
 )
 run_dir_option = click.option(
     "--run-dir",
-    type=PATH,
+    type=DIRECTORY,
     metavar="DIR",
     default=_OPTIONS.run_dir,
     show_default=True,
@@ -71,6 +96,7 @@ run_dir_option = click.option(
 gateway_option = click.option(
     "-i",
     "--interface",
+    type=GATEWAY,
     metavar="NAME",
     shell_complete=interface_names,
     help="Interface of the gateway, if more than one is running.",

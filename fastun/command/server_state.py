@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastun.command.options import PATH, gateway_option, run_dir_option
+from fastun.command.options import DIRECTORY, gateway_option, run_dir_option
 from fastun.command.running_server import DEFAULT_STATE, find
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.option(
             "--state",
-            type=PATH,
+            type=DIRECTORY,
             metavar="DIR",
             help="Directory for keys and peers."
             f"  [default: that of the running gateway, else {DEFAULT_STATE}]",

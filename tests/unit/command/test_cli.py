@@ -22,6 +22,7 @@ from fastun.config.settings import Options
 PLAIN = ("--wire", "plain", "--insecure")
 PEER = cli.commands["peer"]
 assert isinstance(PEER, click.Group)
+ONE = ("status", "top", "capture", "reload", "drain", "disconnect", "key")  # gateway of several
 
 # Stands in for the gateway, to see what is handed to it and to let it fail as no test can make it.
 WITH_GATEWAY = """
@@ -117,6 +118,9 @@ def only_line(completed: subprocess.CompletedProcess[str]) -> str:
         (["peer", "add", "a", "--address", "10.9.0.2"], "--address: '10.9.0.2' is not an address"),
         (["peer", "list", "--state", ""], "Invalid value for '--state': is empty; give a path"),
         (["serve", *PLAIN, "--run-dir", ""], "'--run-dir': is empty; give a path"),
+        (["peer", "list", "--state", "/dev/null"], "'--state': '/dev/null' is not a directory"),
+        (["status", "--run-dir", "/dev/null"], "'--run-dir': '/dev/null' is not a directory"),
+        *(([one, "--interface", ""], "'--interface': is empty; give the name") for one in ONE),
         (["grafana", "--out", ""], "'--out': is empty; give a path"),
         (["connect", *PLAIN, "host:443"], "write tcp://host:443"),
         (["connect", *PLAIN, "tcp://host\n\x1b7"], "'host\\n\\x1b7' is not a host name"),

@@ -132,7 +132,7 @@ def test_a_pipe_without_a_writer_is_refused(
 ) -> None:
     monkeypatch.setattr(input_file, "_FOR_A_WRITER_MS", 1)
     os.mkfifo(tmp_path / "a.toml", 0o600)
-    refused = pytest.raises(ConfigError, match="cannot read .*a pipe that nothing writes to")
+    refused = pytest.raises(ConfigError, match=r"cannot read .*a pipe that nothing writes to")
     with refused, document.reading(tmp_path / "a.toml"):
         pass
 
