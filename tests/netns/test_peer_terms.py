@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun.config.quantity import format_size
 from fastun.lab.host import LabError, wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping, iperf3, ping
@@ -148,17 +149,24 @@ def test_a_peer_reaches_only_what_it_may(here: Office) -> None:
 
 def test_a_quota_that_is_used_up_cuts_off_until_it_is_raised(here: Office) -> None:
     client = here.tunnel.client.host
-    here.peer("quota", "client", "30kB")
-    with contextlib.suppress(LabError):  # tests before this one may have used it up
+    here.peer("quota", "client", "1GB")
+
+    def used() -> int:
+        return int(here.counted("fastun_peer_quota_used_bytes", peer="client"))
+
+    wait_until(lambda: answers_ping(client, INNER) and used() > 0, "what was used", timeout_s=20)
+    quota = (used() // 1000 + 30) * 1000  # tests before this one have used some
+    here.peer("quota", "client", f"{quota // 1000}kB")
+    with contextlib.suppress(LabError):
         ping(client, INNER, n=30, interval_s=0.02, size_bytes=1000)
     wait_until(lambda: "has used up its quota" in here.log(), "the quota")
     assert not answers_ping(client, INNER)
     assert here.dropped("link-reader", "quota") > 0
-    assert here.counted("fastun_peer_quota_used_bytes", peer="client") >= 30_000
-    assert "of 30.0 kB" in here.tunnel.server.host.run(
+    assert used() >= quota
+    assert f"of {format_size(quota)}" in here.tunnel.server.host.run(
         *FASTUN, "status", "--run-dir", str(here.home)
     ).stdout.replace("of its quota of", "of")
-    assert int(str(here.listed()["quota_used_bytes"])) >= 30_000
+    assert int(str(here.listed()["quota_used_bytes"])) >= quota
     refused = here.peer("set", "client", "--quota", "1kB", check=False)
     assert refused.returncode in (0, 2)  # what was used is saved every 30 s
     here.peer("quota", "client", "1GB")
