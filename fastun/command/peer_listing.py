@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Enough of a key to tell a hundred peers apart, and as many as the log has of one that it refuses;
 # `peer show` and --json have the rest.
 _KEY_CHARS = 8
+# All columns with something in each. A narrower terminal wraps the lines itself, and loses nothing.
+_WIDTH_MIN = 72
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +101,7 @@ def print_table(listed: Sequence[Listed]) -> None:
         key = format_key(each.peer.public_key)[:_KEY_CHARS] + "…"
         table.add_row(Text(each.peer.name, style="bold"), prefixes, key, *_live(each.status))
     console = Console(highlight=False)
+    console.width = max(console.width, _WIDTH_MIN)
     with console.capture() as capture:
         console.print(table)
         for each in listed:
