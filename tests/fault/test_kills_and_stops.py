@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,10 +25,11 @@ from fastun.lab.tunnel import (
     endpoints,
     start_gateway,
 )
+from fastun.native import ROLES
 from tests.support.accounting import assert_adds_up
 from tests.support.failing_calls import NEVER_RETURNS
 from tests.support.faulted_tunnel import FaultedTunnel
-from tests.support.processes import is_gone, processes
+from tests.support.processes import is_gone, processes, worker_pid
 from tests.support.promised import promised_s
 from tests.support.serve_and_dial import log_of
 from tests.support.transfer import Probe, probing
@@ -183,6 +185,13 @@ def test_a_stopped_host_process_is_said(ends: Ends, probe: Probe, figures: Figur
         noticed_s = time.monotonic() - begun_s
         assert said in ends.client.get("/readyz")[1]
         assert probe.seconds_until_answer(BACK_S) < promised_s(1)
+        for role in ROLES:
+            worker = worker_pid(ends.client, role)
+            os.kill(worker, signal.SIGKILL)
+            wait_until(partial(is_gone, worker), "its end")
+            back_s = probe.seconds_until_answer(BACK_S)
+            assert back_s < promised_s(3), f"{role} was killed"
+            figures.worst("back after a worker's death", back_s, "s")
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_until(

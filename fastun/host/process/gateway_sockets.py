@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fastun.host.process import supply_messages as messages
 from fastun.host.process.supply_messages import Made, Started
+from fastun.host.sockets.maker import OWN
 from fastun.vocabulary import Transport
 
 if TYPE_CHECKING:
@@ -59,8 +60,15 @@ class GatewaySockets:
         self._host.tell(asked)
 
     def channel(self) -> tuple[socket.socket, socket.socket]:
-        """As SocketMaker."""
-        ours, theirs = self._sockets(messages.MakeChannel(), 2)
+        """As SocketMaker.
+
+        Where the host process does not answer, with buffers as large as this process may have
+        them: a worker's replacement is not to wait until it goes on.
+        """
+        try:
+            ours, theirs = self._sockets(messages.MakeChannel(), 2)
+        except TimeoutError:
+            return OWN.channel()
         return ours, theirs
 
     def fleet(self) -> socket.socket:
